@@ -1,0 +1,7 @@
+//! The zenvoy controller: facts and decisions in, xDS and scale writes out.
+//!
+//! Pure in the middle (`model`, `plan`, `translate`), effects at the rim (`source`, `store`, `session`, `execute`).
+
+pub mod model;
+pub mod plan;
+pub mod translate;

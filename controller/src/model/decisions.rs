@@ -1,0 +1,179 @@
+//! Decisions: the records that replicas share through the store. Their JSON forms keep unknown fields (rule L4).
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use zenvoy_shared::id::{
+    ControllerId, DrainId, Episode, NodeEpoch, Uid, UpstreamId, WorkloadId,
+};
+
+/// A revision of the store: total order over all writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub i64);
+
+/// The leader's fencing token: the `mod_revision` of the `leader` key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Term(pub Revision);
+
+/// Who a replica is: value of `leader` and of `controllers/<id>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// This incarnation.
+    pub id: ControllerId,
+    /// Where its sessions and xDS are reached.
+    pub address: String,
+    /// Build version.
+    pub version: String,
+    /// Which record forms it can read (rule L4).
+    pub protocol_level: u32,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// A node that counts until there is proof that it is gone (rule N4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The start of the node that is known.
+    pub epoch: NodeEpoch,
+    /// The replica that has its session.
+    pub controller: ControllerId,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// What an activator address is used for: value of `ports/by-address/<ip:port>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum PortState {
+    /// Stands in for an upstream.
+    Mapped {
+        /// Which.
+        upstream: UpstreamId,
+    },
+    /// Released, and not to be used before then.
+    Quarantined {
+        /// Milliseconds since the Unix epoch.
+        until_unix_ms: u64,
+    },
+}
+
+/// One workload's wake: value of `wakes/<workload>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WakeRecord {
+    /// The workload object it is about; another UID voids it (rule G4).
+    pub uid: Uid,
+    /// This wake.
+    pub episode: Episode,
+    /// The upstream that was demanded first.
+    pub upstream: UpstreamId,
+    /// W3C trace context of the first held connection.
+    #[serde(default)]
+    pub traceparent: String,
+    /// How far it is.
+    pub state: WakeState,
+    /// When it was opened, milliseconds since the Unix epoch.
+    pub opened_unix_ms: u64,
+    /// Scale writes tried.
+    #[serde(default)]
+    pub attempts: u32,
+    /// What the last failed one said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Ready endpoints at retirement (rule W2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<SocketAddr>,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// created -> scaled -> retired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WakeState {
+    /// Demanded.
+    Created,
+    /// The scale write was answered.
+    Scaled,
+    /// A ready endpoint was seen: over.
+    Retired,
+}
+
+impl WakeRecord {
+    /// Whether the wake still goes on.
+    pub fn is_open(&self) -> bool {
+        self.state != WakeState::Retired
+    }
+}
+
+/// One workload's drain: value of `drains/<workload>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainRecord {
+    /// The workload object it is about; another UID voids it (rule G4).
+    pub uid: Uid,
+    /// This drain.
+    pub id: DrainId,
+    /// The upstreams on the workload when it was offered (rule D1).
+    pub upstreams: Vec<UpstreamId>,
+    /// How far it is.
+    #[serde(flatten)]
+    pub state: DrainState,
+    /// When it was offered, milliseconds since the Unix epoch.
+    pub offered_unix_ms: u64,
+    /// Replicas before the drain: the next wake asks for as many (rule W3).
+    pub replicas: u32,
+}
+
+/// offered -> committed -> done, or cancelled before the commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum DrainState {
+    /// Traffic moves to the activator; any connection cancels.
+    Offered,
+    /// Withdrawn before the commit.
+    Cancelled {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Irrevocable (rule D10).
+    Committed {
+        /// What the scale-down patch carries (rules D6, D7).
+        pinned: PinnedWorkload,
+        /// Pods never to be used again (rule D9).
+        condemned: Vec<Uid>,
+    },
+    /// Replicas were 0 and no pod lived (rule D8).
+    Done {
+        /// Pods never to be used again (rule D9).
+        condemned: Vec<Uid>,
+    },
+}
+
+/// The exact object a committed drain scales down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedWorkload {
+    /// As quorum-read at the commit.
+    pub resource_version: String,
+    /// As quorum-read at the commit.
+    pub generation: i64,
+}
+
+/// A replica's word that nodes are quiet: value of `drain-acks/<workload>/<controller>` (rule D4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainAck {
+    /// For this drain only.
+    pub drain: DrainId,
+    /// Nodes vouched for, each with the `mod_revision` of its `nodes/` key.
+    pub nodes: std::collections::BTreeMap<String, Revision>,
+}
+
+/// Workloads a replica believes up and idle past `idleAfter` on all its nodes (rule V2), one compact record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdleVotes {
+    /// Which.
+    pub workloads: std::collections::BTreeSet<WorkloadId>,
+}

@@ -1,0 +1,260 @@
+//! All facts and the records of wakes and drains, indexed. In: facts and records, one by one; out: views, and which
+//! workloads a change touched. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zenvoy_shared::id::{UpstreamId, WorkloadId};
+
+use super::{
+    DrainRecord, Endpoint, Fact, Target, UpstreamFacts, UpstreamView, Versioned, WakeRecord, WorkloadFacts,
+    WorkloadView,
+};
+
+/// What exists and what was decided.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    upstreams: BTreeMap<UpstreamId, UpstreamFacts>,
+    endpoints: BTreeMap<UpstreamId, Vec<Endpoint>>,
+    workloads: BTreeMap<WorkloadId, WorkloadFacts>,
+    by_workload: BTreeMap<WorkloadId, BTreeSet<UpstreamId>>,
+    wakes: BTreeMap<WorkloadId, Versioned<WakeRecord>>,
+    drains: BTreeMap<WorkloadId, Versioned<DrainRecord>>,
+    complete: bool,
+}
+
+/// What a change touched: only this needs new plans and resources.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Touched {
+    /// Workloads whose view changed.
+    pub workloads: BTreeSet<WorkloadId>,
+    /// Upstreams that are new, gone or configured anew.
+    pub structure: BTreeSet<UpstreamId>,
+}
+
+impl Touched {
+    fn workload(id: WorkloadId) -> Self {
+        Self { workloads: BTreeSet::from([id]), ..Self::default() }
+    }
+
+    /// Adds what another change touched.
+    pub fn merge(&mut self, other: Self) {
+        self.workloads.extend(other.workloads);
+        self.structure.extend(other.structure);
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.workloads.is_empty() && self.structure.is_empty()
+    }
+}
+
+impl Inventory {
+    /// Takes in one fact. A fact that says nothing new touches nothing.
+    pub fn apply(&mut self, fact: Fact) -> Touched {
+        match fact {
+            Fact::Upstream(id, facts) => self.set_upstream(id, facts),
+            Fact::UpstreamGone(id) => self.remove_upstream(&id),
+            Fact::Endpoints(id, endpoints) => {
+                let known = self.endpoints.entry(id.clone()).or_default();
+                if *known == endpoints {
+                    return Touched::default();
+                }
+                *known = endpoints;
+                self.workload_of(&id).cloned().map(Touched::workload).unwrap_or_default()
+            }
+            Fact::Workload(id, facts) => {
+                if self.workloads.get(&id) == Some(&facts) {
+                    return Touched::default();
+                }
+                self.workloads.insert(id.clone(), facts);
+                Touched::workload(id)
+            }
+            Fact::WorkloadGone(id) => match self.workloads.remove(&id) {
+                Some(_) => Touched::workload(id),
+                None => Touched::default(),
+            },
+            Fact::Complete => {
+                self.complete = true;
+                Touched::default()
+            }
+        }
+    }
+
+    fn set_upstream(&mut self, id: UpstreamId, facts: UpstreamFacts) -> Touched {
+        if self.upstreams.get(&id) == Some(&facts) {
+            return Touched::default();
+        }
+        let mut touched = Touched::default();
+        touched.workloads.extend(self.unlink(&id));
+        if let Target::Workload(workload) = &facts.target {
+            self.by_workload.entry(workload.clone()).or_default().insert(id.clone());
+            touched.workloads.insert(workload.clone());
+        }
+        self.upstreams.insert(id.clone(), facts);
+        touched.structure.insert(id);
+        touched
+    }
+
+    fn remove_upstream(&mut self, id: &UpstreamId) -> Touched {
+        let mut touched = Touched::default();
+        touched.workloads.extend(self.unlink(id));
+        self.endpoints.remove(id);
+        if self.upstreams.remove(id).is_some() {
+            touched.structure.insert(id.clone());
+        }
+        touched
+    }
+
+    fn unlink(&mut self, id: &UpstreamId) -> Option<WorkloadId> {
+        let workload = self.workload_of(id)?.clone();
+        if let Some(upstreams) = self.by_workload.get_mut(&workload) {
+            upstreams.remove(id);
+            if upstreams.is_empty() {
+                self.by_workload.remove(&workload);
+            }
+        }
+        Some(workload)
+    }
+
+    /// Takes in a wake record, or that there is none. Older revisions than the known one are ignored: the answer to
+    /// an own write and the watch may bring the same record in any order.
+    pub fn set_wake(&mut self, workload: &WorkloadId, wake: Versioned<WakeRecord>) -> Touched {
+        set_newer(&mut self.wakes, workload, wake)
+    }
+
+    /// Takes in a drain record, as [`Inventory::set_wake`].
+    pub fn set_drain(&mut self, workload: &WorkloadId, drain: Versioned<DrainRecord>) -> Touched {
+        set_newer(&mut self.drains, workload, drain)
+    }
+
+    /// The wake record is gone.
+    pub fn remove_wake(&mut self, workload: &WorkloadId) -> Touched {
+        self.wakes.remove(workload).map(|_| Touched::workload(workload.clone())).unwrap_or_default()
+    }
+
+    /// The drain record is gone.
+    pub fn remove_drain(&mut self, workload: &WorkloadId) -> Touched {
+        self.drains.remove(workload).map(|_| Touched::workload(workload.clone())).unwrap_or_default()
+    }
+
+    /// Whether the source has said everything once.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// All upstreams.
+    pub fn upstreams(&self) -> &BTreeMap<UpstreamId, UpstreamFacts> {
+        &self.upstreams
+    }
+
+    /// The workload behind `upstream`, if its target is resolved.
+    pub fn workload_of(&self, upstream: &UpstreamId) -> Option<&WorkloadId> {
+        match &self.upstreams.get(upstream)?.target {
+            Target::Workload(workload) => Some(workload),
+            Target::Unresolved(_) => None,
+        }
+    }
+
+    /// Every workload that an upstream stands on or a record is about.
+    pub fn workloads(&self) -> BTreeSet<&WorkloadId> {
+        self.by_workload.keys().chain(self.wakes.keys()).chain(self.drains.keys()).collect()
+    }
+
+    /// Everything known of `workload`.
+    pub fn view<'a>(&'a self, workload: &'a WorkloadId) -> WorkloadView<'a> {
+        let upstreams = self.by_workload.get(workload).into_iter().flatten();
+        WorkloadView {
+            id: workload,
+            facts: self.workloads.get(workload),
+            upstreams: upstreams
+                .filter_map(|id| {
+                    Some(UpstreamView {
+                        id,
+                        facts: self.upstreams.get(id)?,
+                        endpoints: self.endpoints.get(id).map_or(&[], Vec::as_slice),
+                    })
+                })
+                .collect(),
+            wake_record: self.wakes.get(workload),
+            drain_record: self.drains.get(workload),
+        }
+    }
+}
+
+fn set_newer<T: PartialEq>(
+    records: &mut BTreeMap<WorkloadId, Versioned<T>>,
+    workload: &WorkloadId,
+    new: Versioned<T>,
+) -> Touched {
+    if records.get(workload).is_some_and(|known| known.revision >= new.revision) {
+        return Touched::default();
+    }
+    records.insert(workload.clone(), new);
+    Touched::workload(workload.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+    use super::super::{Phase, Revision};
+    use super::*;
+
+    fn loaded(fixture: &Fixture) -> Inventory {
+        let mut inventory = Inventory::default();
+        inventory.apply(Fact::Upstream(fixture.upstream.clone(), fixture.upstream_facts.clone()));
+        if let Some(facts) = &fixture.facts {
+            inventory.apply(Fact::Workload(fixture.id.clone(), facts.clone()));
+        }
+        inventory.apply(Fact::Endpoints(fixture.upstream.clone(), fixture.endpoints.clone()));
+        inventory
+    }
+
+    #[test]
+    fn a_fact_said_twice_touches_nothing_the_second_time() {
+        let fixture = Fixture::cold().ready(&["pod-1"]);
+        let mut inventory = loaded(&fixture);
+        let again = inventory.apply(Fact::Endpoints(fixture.upstream.clone(), fixture.endpoints.clone()));
+        assert!(again.is_empty());
+    }
+
+    #[test]
+    fn an_endpoint_touches_only_its_workload_and_no_structure() {
+        let fixture = Fixture::cold();
+        let mut inventory = loaded(&fixture);
+        let endpoints = Fixture::cold().ready(&["pod-1"]).endpoints;
+        let touched = inventory.apply(Fact::Endpoints(fixture.upstream.clone(), endpoints));
+        assert_eq!(touched, Touched::workload(fixture.id.clone()));
+        assert_eq!(inventory.view(&fixture.id).phase(), Phase::Active);
+    }
+
+    #[test]
+    fn a_changed_target_touches_the_old_and_the_new_workload() {
+        let fixture = Fixture::cold();
+        let mut inventory = loaded(&fixture);
+        let other = WorkloadId::new("shop", "Deployment.apps", "other");
+        let facts =
+            UpstreamFacts { target: Target::Workload(other.clone()), ..fixture.upstream_facts.clone() };
+        let touched = inventory.apply(Fact::Upstream(fixture.upstream.clone(), facts));
+        assert_eq!(touched.workloads, BTreeSet::from([fixture.id.clone(), other.clone()]));
+        assert!(inventory.view(&fixture.id).upstreams.is_empty());
+        assert_eq!(inventory.view(&other).upstreams.len(), 1);
+    }
+
+    #[test]
+    fn a_record_that_arrives_late_does_not_replace_a_newer_one() {
+        let fixture = Fixture::cold().woken();
+        let mut inventory = loaded(&fixture);
+        let wake = fixture.wake.clone().expect("woken");
+        assert!(!inventory.set_wake(&fixture.id, wake.clone()).is_empty());
+        let stale = Versioned { revision: Revision(wake.revision.0 - 1), ..wake };
+        assert!(inventory.set_wake(&fixture.id, stale).is_empty());
+    }
+
+    #[test]
+    fn nothing_stays_of_a_removed_upstream() {
+        let fixture = Fixture::cold().ready(&["pod-1"]);
+        let mut inventory = loaded(&fixture);
+        inventory.apply(Fact::UpstreamGone(fixture.upstream.clone()));
+        assert!(inventory.upstreams.is_empty() && inventory.endpoints.is_empty() && inventory.by_workload.is_empty());
+    }
+}

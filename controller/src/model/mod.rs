@@ -1,0 +1,18 @@
+//! What exists and what was decided, as values. Pure: no I/O, no clocks.
+
+mod decisions;
+mod facts;
+mod inventory;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod view;
+
+pub use decisions::{
+    DrainAck, DrainRecord, DrainState, IdleVotes, NodeRecord, PinnedWorkload, PortState, Replica, Revision, Term,
+    WakeRecord, WakeState,
+};
+pub use facts::{
+    Condition, Endpoint, Fact, Problem, Target, UpstreamFacts, UpstreamSpec, WorkloadFacts, WorkloadVersion,
+};
+pub use inventory::{Inventory, Touched};
+pub use view::{Phase, Route, UpstreamView, Versioned, WorkloadView};

@@ -1,0 +1,221 @@
+//! Facts and decisions of one workload side by side, and what follows for its traffic.
+//! In: borrowed facts and records; out: phase and route. Pure.
+
+use std::net::SocketAddr;
+
+use zenvoy_shared::id::{DrainId, Uid, UpstreamId, WorkloadId};
+
+use super::{DrainRecord, DrainState, Endpoint, Problem, Revision, UpstreamFacts, WakeRecord, WorkloadFacts};
+
+/// A record with the revision that wrote it last: what a compare-and-swap compares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The record.
+    pub record: T,
+    /// Its `mod_revision`.
+    pub revision: Revision,
+}
+
+/// One upstream as the view sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct UpstreamView<'a> {
+    /// Which.
+    pub id: &'a UpstreamId,
+    /// Its configuration and target.
+    pub facts: &'a UpstreamFacts,
+    /// Ready, not terminating pods.
+    pub endpoints: &'a [Endpoint],
+}
+
+/// Everything known of one workload.
+#[derive(Debug, Clone)]
+pub struct WorkloadView<'a> {
+    /// Which.
+    pub id: &'a WorkloadId,
+    /// What the source says of it; `None` while it does not exist.
+    pub facts: Option<&'a WorkloadFacts>,
+    /// All upstreams on it.
+    pub upstreams: Vec<UpstreamView<'a>>,
+    /// Its wake record, whatever its UID.
+    pub wake_record: Option<&'a Versioned<WakeRecord>>,
+    /// Its drain record, whatever its UID.
+    pub drain_record: Option<&'a Versioned<DrainRecord>>,
+}
+
+/// Where a workload is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing runs and nobody asked.
+    Cold,
+    /// Somebody asked; not ready yet.
+    Waking,
+    /// Ready pods take traffic.
+    Active,
+    /// On its way to zero.
+    Draining,
+}
+
+/// Where an upstream's traffic goes now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// Envoy goes to the pods directly; never empty, sorted.
+    Pods(Vec<SocketAddr>),
+    /// Envoy goes to the activator; the proxy holds.
+    Activator {
+        /// The drain that asks for it, if one does.
+        drain: Option<DrainId>,
+    },
+    /// Envoy goes to the activator; the proxy answers with the reason.
+    Fail(Problem),
+}
+
+impl<'a> WorkloadView<'a> {
+    /// The wake record, unless it is about another object of the same name (rule G4).
+    pub fn wake(&self) -> Option<&'a Versioned<WakeRecord>> {
+        let uid = &self.facts?.version.uid;
+        self.wake_record.filter(|wake| wake.record.uid == *uid)
+    }
+
+    /// The drain record, unless it is about another object of the same name (rule G4).
+    pub fn drain(&self) -> Option<&'a Versioned<DrainRecord>> {
+        let uid = &self.facts?.version.uid;
+        self.drain_record.filter(|drain| drain.record.uid == *uid)
+    }
+
+    /// The wake that goes on, if one does.
+    pub fn open_wake(&self) -> Option<&'a Versioned<WakeRecord>> {
+        self.wake().filter(|wake| wake.record.is_open())
+    }
+
+    /// Pods that must never be used again (rule D9).
+    pub fn condemned(&self) -> &'a [Uid] {
+        self.drain().map_or(&[], |drain| drain.record.condemned())
+    }
+
+    /// The endpoints of `upstream` that may take traffic, sorted.
+    pub fn usable(&self, upstream: &UpstreamView<'_>) -> Vec<SocketAddr> {
+        let condemned = self.condemned();
+        let mut usable: Vec<SocketAddr> = upstream
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.pod.as_ref().is_none_or(|pod| !condemned.contains(pod)))
+            .map(|endpoint| endpoint.address)
+            .collect();
+        usable.sort_unstable();
+        usable.dedup();
+        usable
+    }
+
+    /// Whether any upstream has an endpoint that may take traffic.
+    pub fn has_usable(&self) -> bool {
+        self.upstreams.iter().any(|upstream| !self.usable(upstream).is_empty())
+    }
+
+    /// Where it is in its life.
+    pub fn phase(&self) -> Phase {
+        match self.drain().map(|drain| &drain.record.state) {
+            Some(DrainState::Committed { .. }) => return Phase::Draining,
+            Some(DrainState::Offered) if self.open_wake().is_none() => return Phase::Draining,
+            _ => {}
+        }
+        if self.has_usable() {
+            Phase::Active
+        } else if self.open_wake().is_some() {
+            Phase::Waking
+        } else {
+            Phase::Cold
+        }
+    }
+
+    /// Where the traffic of `upstream` goes.
+    ///
+    /// A committed drain sends everything to the activator (rule D10); an offered one does, until a wake cancels it (rule D11).
+    pub fn route(&self, upstream: &UpstreamView<'_>) -> Route {
+        if let Some(drain) = self.drain() {
+            let moved = match drain.record.state {
+                DrainState::Committed { .. } => true,
+                DrainState::Offered => self.open_wake().is_none(),
+                DrainState::Cancelled { .. } | DrainState::Done { .. } => false,
+            };
+            if moved {
+                return Route::Activator { drain: Some(drain.record.id.clone()) };
+            }
+        }
+        let usable = self.usable(upstream);
+        if !usable.is_empty() {
+            return Route::Pods(usable);
+        }
+        match self.facts {
+            None => Route::Fail(Problem {
+                reason: "WorkloadMissing".into(),
+                message: format!("{} does not exist; create it or name another target", self.id),
+            }),
+            Some(WorkloadFacts { problem: Some(problem), .. }) => Route::Fail(problem.clone()),
+            Some(_) => Route::Activator { drain: None },
+        }
+    }
+}
+
+impl DrainRecord {
+    /// Pods that this drain condemned; the list lasts until the next offer (rule D9).
+    pub fn condemned(&self) -> &[Uid] {
+        match &self.state {
+            DrainState::Offered | DrainState::Cancelled { .. } => &[],
+            DrainState::Committed { condemned, .. }
+            | DrainState::Done { condemned } => condemned,
+        }
+    }
+
+    /// Whether it still wants the workload down.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, DrainState::Offered | DrainState::Committed { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+    use super::*;
+
+    #[test]
+    fn a_workload_without_pods_or_demand_is_cold_and_held() {
+        let fixture = Fixture::cold();
+        assert_eq!(fixture.view().phase(), Phase::Cold);
+        assert_eq!(fixture.route(), Route::Activator { drain: None });
+    }
+
+    #[test]
+    fn ready_pods_take_the_traffic_even_before_the_wake_is_retired() {
+        let fixture = Fixture::cold().woken().ready(&["pod-1"]);
+        assert_eq!(fixture.view().phase(), Phase::Active);
+        assert!(matches!(fixture.route(), Route::Pods(pods) if pods.len() == 1));
+    }
+
+    #[test]
+    fn an_offered_drain_moves_traffic_to_the_activator_and_a_wake_moves_it_back() {
+        let fixture = Fixture::cold().ready(&["pod-1"]).offered();
+        assert_eq!(fixture.view().phase(), Phase::Draining);
+        assert!(matches!(fixture.route(), Route::Activator { drain: Some(_) }));
+        let cancelled = fixture.woken();
+        assert!(matches!(cancelled.route(), Route::Pods(_)));
+    }
+
+    #[test]
+    fn a_committed_drain_is_not_turned_by_a_wake() {
+        let fixture = Fixture::cold().ready(&["pod-1"]).committed(&["pod-1"]).woken();
+        assert_eq!(fixture.view().phase(), Phase::Draining);
+        assert!(matches!(fixture.route(), Route::Activator { drain: Some(_) }));
+    }
+
+    #[test]
+    fn a_condemned_pod_gets_no_traffic_after_the_drain_is_done() {
+        let fixture = Fixture::cold().ready(&["pod-1", "pod-2"]).done(&["pod-1"]);
+        assert!(matches!(fixture.route(), Route::Pods(pods) if pods.len() == 1));
+    }
+
+    #[test]
+    fn records_of_a_deleted_object_do_not_bind_its_successor() {
+        let fixture = Fixture::cold().ready(&["pod-1"]).committed(&["pod-1"]).recreated();
+        assert!(matches!(fixture.route(), Route::Pods(_)));
+    }
+}

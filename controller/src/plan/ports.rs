@@ -1,0 +1,157 @@
+//! Which activator address an upstream gets: unique, stable, quarantined after release (I3).
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::str::FromStr;
+
+use zenvoy_shared::id::ActivatorAddress;
+
+use crate::model::PortState;
+
+/// The addresses that may be allocated: ranges of ports on loopback addresses, in order of preference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPool {
+    ranges: Vec<PortRange>,
+}
+
+/// `ip:first-last`, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    ip: Ipv4Addr,
+    first: u16,
+    last: u16,
+}
+
+/// A pool's text has no meaning.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPool {
+    /// A range is malformed.
+    #[error("{0:?} is not a range of activator addresses: give loopback-ip:first-last, as 127.0.0.1:20000-32767")]
+    Range(String),
+    /// Two ranges share addresses.
+    #[error("the ranges {0} and {1} of activator addresses overlap: every address may stand in the pool once")]
+    Overlap(String, String),
+    /// There is no range at all.
+    #[error("the pool of activator addresses is empty: give at least one range, as 127.0.0.1:20000-32767")]
+    Empty,
+}
+
+impl Default for PortPool {
+    fn default() -> Self {
+        Self { ranges: vec![PortRange { ip: Ipv4Addr::LOCALHOST, first: 20_000, last: 32_767 }] }
+    }
+}
+
+impl std::fmt::Display for PortRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}-{}", self.ip, self.first, self.last)
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = InvalidPool;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPool> {
+        let parse = || {
+            let (ip, ports) = text.split_once(':')?;
+            let (first, last) = ports.split_once('-')?;
+            let range = Self { ip: ip.parse().ok()?, first: first.parse().ok()?, last: last.parse().ok()? };
+            (range.ip.is_loopback() && range.first > 0 && range.first <= range.last).then_some(range)
+        };
+        parse().ok_or_else(|| InvalidPool::Range(text.into()))
+    }
+}
+
+impl FromStr for PortPool {
+    type Err = InvalidPool;
+
+    /// Ranges separated by commas.
+    fn from_str(text: &str) -> Result<Self, InvalidPool> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let ranges = parts.map(PortRange::from_str).collect::<Result<Vec<_>, _>>()?;
+        if ranges.is_empty() {
+            return Err(InvalidPool::Empty);
+        }
+        for (index, a) in ranges.iter().enumerate() {
+            for b in &ranges[index + 1..] {
+                if a.ip == b.ip && a.first <= b.last && b.first <= a.last {
+                    return Err(InvalidPool::Overlap(a.to_string(), b.to_string()));
+                }
+            }
+        }
+        Ok(Self { ranges })
+    }
+}
+
+impl PortPool {
+    /// All addresses, in order of preference.
+    pub fn addresses(&self) -> impl Iterator<Item = ActivatorAddress> + '_ {
+        self.ranges.iter().flat_map(|range| {
+            (range.first..=range.last).map(|port| ActivatorAddress(SocketAddrV4::new(range.ip, port)))
+        })
+    }
+
+    /// How many addresses there are.
+    pub fn size(&self) -> usize {
+        self.ranges.iter().map(|range| usize::from(range.last - range.first) + 1).sum()
+    }
+
+    /// The first address that may be used at `now_unix_ms`; `None` when the pool is exhausted.
+    ///
+    /// An address is free without a record, or when its quarantine is over.
+    pub fn free(&self, used: &BTreeMap<ActivatorAddress, PortState>, now_unix_ms: u64) -> Option<ActivatorAddress> {
+        self.addresses().find(|address| match used.get(address) {
+            None => true,
+            Some(PortState::Mapped { .. }) => false,
+            Some(PortState::Quarantined { until_unix_ms }) => *until_unix_ms <= now_unix_ms,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zenvoy_shared::id::UpstreamId;
+
+    fn pool(text: &str) -> PortPool {
+        text.parse().expect(text)
+    }
+
+    fn mapped() -> PortState {
+        PortState::Mapped { upstream: UpstreamId::new("shop", "cart", 80) }
+    }
+
+    fn address(text: &str) -> ActivatorAddress {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn the_first_free_address_is_given() {
+        let used = BTreeMap::from([(address("127.0.0.1:20000"), mapped())]);
+        assert_eq!(PortPool::default().free(&used, 0), Some(address("127.0.0.1:20001")));
+    }
+
+    #[test]
+    fn a_quarantined_address_is_not_given_before_its_time() {
+        let used = BTreeMap::from([(address("127.0.0.1:5"), PortState::Quarantined { until_unix_ms: 100 })]);
+        assert_eq!(pool("127.0.0.1:5-5").free(&used, 99), None);
+        assert_eq!(pool("127.0.0.1:5-5").free(&used, 100), Some(address("127.0.0.1:5")));
+    }
+
+    #[test]
+    fn a_second_loopback_address_extends_the_pool() {
+        let pool = pool("127.0.0.1:5-5, 127.0.0.2:5-6");
+        assert_eq!(pool.size(), 3);
+        let used = BTreeMap::from([(address("127.0.0.1:5"), mapped())]);
+        assert_eq!(pool.free(&used, 0), Some(address("127.0.0.2:5")));
+    }
+
+    #[test]
+    fn a_malformed_pool_says_what_is_wrong() {
+        for text in ["10.0.0.1:1-2", "127.0.0.1:2-1", "127.0.0.1:0-1", "127.0.0.1", "::1:1-2"] {
+            assert_eq!(text.parse::<PortPool>(), Err(InvalidPool::Range(text.into())));
+        }
+        assert_eq!("".parse::<PortPool>(), Err(InvalidPool::Empty));
+        assert!(matches!("127.0.0.1:1-5,127.0.0.1:5-9".parse::<PortPool>(), Err(InvalidPool::Overlap(..))));
+    }
+}

@@ -1,0 +1,141 @@
+//! The next step of a wake (rules W1-W3, D10): created -> scaled -> retired.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use zenvoy_shared::id::Episode;
+
+use crate::model::{DrainState, Revision, WakeState, WorkloadView};
+
+/// What the leader does next for a workload's wake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WakeStep {
+    /// Nothing to do until something changes.
+    Nothing,
+    /// Patch 0 -> `replicas`, carrying `resource_version` (rule W3).
+    ScaleUp {
+        /// The wake it is for.
+        episode: Episode,
+        /// At least 1.
+        replicas: u32,
+        /// Of the object whose replicas were seen to be 0.
+        resource_version: String,
+    },
+    /// Mark the wake scaled: the object asks for replicas already.
+    RecordScaled {
+        /// Compare with this.
+        at: Revision,
+    },
+    /// The first ready endpoint is here: close the record (rule W2).
+    Retire {
+        /// Compare with this.
+        at: Revision,
+        /// What may take traffic; never empty.
+        endpoints: Vec<SocketAddr>,
+    },
+}
+
+/// Decides it.
+pub fn next(view: &WorkloadView<'_>) -> WakeStep {
+    let (Some(wake), Some(facts)) = (view.open_wake(), view.facts) else { return WakeStep::Nothing };
+    if let Some(drain) = view.drain()
+        && drain.record.is_open()
+    {
+        // Rules W2 and D10: the drain's own steps come first.
+        return WakeStep::Nothing;
+    }
+    let mut endpoints: Vec<SocketAddr> = view.upstreams.iter().flat_map(|upstream| view.usable(upstream)).collect();
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    if !endpoints.is_empty() {
+        return WakeStep::Retire { at: wake.revision, endpoints };
+    }
+    if facts.replicas == 0 {
+        return WakeStep::ScaleUp {
+            episode: wake.record.episode.clone(),
+            replicas: replicas(view),
+            resource_version: facts.version.resource_version.clone(),
+        };
+    }
+    match wake.record.state {
+        WakeState::Created => WakeStep::RecordScaled { at: wake.revision },
+        WakeState::Scaled | WakeState::Retired => WakeStep::Nothing,
+    }
+}
+
+/// The last count before a drain, or the largest `wakeReplicas` of the upstreams (rule W3).
+fn replicas(view: &WorkloadView<'_>) -> u32 {
+    let before_drain = view
+        .drain()
+        .filter(|drain| matches!(drain.record.state, DrainState::Done { .. }))
+        .map(|drain| drain.record.replicas);
+    let configured = view.upstreams.iter().map(|upstream| upstream.facts.spec.wake_replicas).max();
+    before_drain.or(configured).unwrap_or(1).max(1)
+}
+
+/// How long after a failed scale write the next one is worth trying: 50 ms, doubling, at most 10 s.
+pub fn retry_after(attempts: u32) -> Duration {
+    Duration::from_millis(50).saturating_mul(1 << attempts.min(10)).min(Duration::from_secs(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::Fixture;
+
+    #[test]
+    fn a_demanded_cold_workload_is_scaled_with_the_version_seen_at_zero() {
+        let fixture = Fixture::cold().woken();
+        let WakeStep::ScaleUp { replicas, resource_version, .. } = next(&fixture.view()) else { panic!() };
+        assert_eq!((replicas, resource_version.as_str()), (1, "100"));
+    }
+
+    #[test]
+    fn nobody_asked_nothing_is_scaled() {
+        assert_eq!(next(&Fixture::cold().view()), WakeStep::Nothing);
+    }
+
+    #[test]
+    fn a_workload_that_asks_for_replicas_is_not_scaled_again() {
+        let fixture = Fixture::cold().replicas(1).woken();
+        assert_eq!(next(&fixture.view()), WakeStep::RecordScaled { at: Revision(7) });
+        let fixture = Fixture::cold().replicas(1).wake_state(WakeState::Scaled);
+        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
+    }
+
+    #[test]
+    fn no_scale_write_goes_out_while_an_endpoint_is_ready_though_replicas_say_zero() {
+        let fixture = Fixture::cold().ready(&["pod-1"]).replicas(0).woken();
+        assert!(matches!(next(&fixture.view()), WakeStep::Retire { .. }));
+    }
+
+    #[test]
+    fn a_wake_waits_for_a_committed_drain() {
+        let fixture = Fixture::cold().committed(&["pod-1"]).woken();
+        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
+    }
+
+    #[test]
+    fn a_wake_is_not_retired_while_a_drain_is_on_offer() {
+        let fixture = Fixture::cold().ready(&["pod-1"]).offered().woken();
+        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
+    }
+
+    #[test]
+    fn a_wake_is_not_retired_on_a_condemned_pod() {
+        let fixture = Fixture::cold().ready(&["pod-1"]).done(&["pod-1"]).wake_state(WakeState::Scaled);
+        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
+    }
+
+    #[test]
+    fn the_wake_after_a_drain_brings_back_as_many_replicas() {
+        let fixture = Fixture::cold().done(&["pod-1"]).woken();
+        assert!(matches!(next(&fixture.view()), WakeStep::ScaleUp { replicas: 3, .. }));
+    }
+
+    #[test]
+    fn retries_back_off_to_a_bound() {
+        assert_eq!(retry_after(0), Duration::from_millis(50));
+        assert_eq!(retry_after(u32::MAX), Duration::from_secs(10));
+    }
+}

@@ -1,0 +1,122 @@
+//! Where clients reach Envoy: the shared HTTP listener, a TCP listener per `listenPort`, the shared TLS listener.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
+use envoy_types::pb::envoy::config::listener::v3::listener_filter::ConfigType as ListenerConfigType;
+use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter};
+use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    CodecType, RouteSpecifier, UpgradeConfig,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType as HttpConfigType;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, Rds,
+};
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
+use envoy_types::pb::google::protobuf::Any;
+use prost::Message;
+use zenvoy_shared::id::UpstreamId;
+
+use super::routes::ROUTE_CONFIGURATION;
+use super::{address, ads, any, count, seconds};
+
+const HTTP_MANAGER: &str =
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
+const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+
+/// Where Envoys listen; the same on every node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerOptions {
+    /// The address to bind.
+    pub bind: IpAddr,
+    /// The shared HTTP listener's port.
+    pub http_port: u16,
+    /// The shared TLS listener's port.
+    pub tls_port: u16,
+}
+
+/// The shared HTTP listener: HTTP/1 and HTTP/2, upgrades to WebSocket, routes by RDS.
+pub fn http_listener(options: ListenerOptions) -> Listener {
+    let manager = HttpConnectionManager {
+        codec_type: CodecType::Auto as i32,
+        stat_prefix: "zenvoy_http".into(),
+        route_specifier: Some(RouteSpecifier::Rds(Rds {
+            config_source: Some(ads()),
+            route_config_name: ROUTE_CONFIGURATION.into(),
+        })),
+        http_filters: vec![HttpFilter {
+            name: "envoy.filters.http.router".into(),
+            config_type: Some(HttpConfigType::TypedConfig(typed(ROUTER, &Router::default()))),
+            ..Default::default()
+        }],
+        upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() }],
+        ..Default::default()
+    };
+    listener("zenvoy-http", options.bind, options.http_port, vec![chain(HTTP_MANAGER, &manager)])
+}
+
+/// A listener whose connections all go to one upstream.
+pub fn tcp_listener(options: ListenerOptions, id: &UpstreamId, listen_port: u16) -> Listener {
+    let name = format!("zenvoy-tcp-{listen_port}");
+    listener(&name, options.bind, listen_port, vec![chain(TCP_PROXY, &tcp_proxy(id))])
+}
+
+/// The shared TLS listener: passed through by server name. `None` without any, since Envoy refuses a listener
+/// without filter chains.
+pub fn tls_listener(options: ListenerOptions, names: &[(UpstreamId, Vec<String>)]) -> Option<Listener> {
+    let chains: Vec<FilterChain> = names
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(id, names)| FilterChain {
+            filter_chain_match: Some(FilterChainMatch { server_names: names.clone(), ..Default::default() }),
+            ..chain(TCP_PROXY, &tcp_proxy(id))
+        })
+        .collect();
+    if chains.is_empty() {
+        return None;
+    }
+    let inspector = ListenerFilter {
+        name: "envoy.filters.listener.tls_inspector".into(),
+        config_type: Some(ListenerConfigType::TypedConfig(typed(TLS_INSPECTOR, &TlsInspector::default()))),
+        ..Default::default()
+    };
+    Some(Listener {
+        listener_filters: vec![inspector],
+        ..listener("zenvoy-tls", options.bind, options.tls_port, chains)
+    })
+}
+
+fn tcp_proxy(id: &UpstreamId) -> TcpProxy {
+    TcpProxy {
+        stat_prefix: "zenvoy_tcp".into(),
+        cluster_specifier: Some(ClusterSpecifier::Cluster(id.to_string())),
+        // A database connection may be silent for days; Envoy's default would cut it after an hour.
+        idle_timeout: Some(seconds(Duration::ZERO)),
+        max_connect_attempts: count(8),
+        ..Default::default()
+    }
+}
+
+fn listener(name: &str, bind: IpAddr, port: u16, filter_chains: Vec<FilterChain>) -> Listener {
+    Listener { name: name.into(), address: Some(address(bind, port)), filter_chains, ..Default::default() }
+}
+
+fn chain<M: Message>(filter_type: &str, config: &M) -> FilterChain {
+    FilterChain {
+        filters: vec![Filter {
+            name: filter_type.into(),
+            config_type: Some(ConfigType::TypedConfig(typed(filter_type, config))),
+        }],
+        ..Default::default()
+    }
+}
+
+fn typed<M: Message>(message_type: &str, message: &M) -> Any {
+    any(&format!("type.googleapis.com/{message_type}"), message)
+}

@@ -1,0 +1,60 @@
+//! Logs: one subscriber for the whole process, for people or as JSON lines.
+
+use std::str::FromStr;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// One readable line an event.
+    #[default]
+    Human,
+    /// One JSON object an event.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is not a log format: give human or json")),
+        }
+    }
+}
+
+/// The process could not start logging.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter has no meaning.
+    #[error("log filter {filter:?}: {reason}; an example is info,zenvoy_controller=debug")]
+    Filter {
+        /// As given.
+        filter: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A subscriber is installed already.
+    #[error("logging was set up twice in one process")]
+    Twice,
+}
+
+/// Sends events at or above `filter` (`tracing-subscriber` directives) to standard error.
+pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    let filter_layer = EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter {
+        filter: filter.into(),
+        reason: error.to_string(),
+    })?;
+    let registry = tracing_subscriber::registry().with(filter_layer);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Human => registry.with(lines.with_target(false)).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    }
+    .map_err(|_| TelemetryError::Twice)
+}
