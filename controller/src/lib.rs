@@ -4,4 +4,5 @@
 
 pub mod model;
 pub mod plan;
+pub mod session;
 pub mod translate;

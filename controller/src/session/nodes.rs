@@ -1,0 +1,299 @@
+//! What the nodes with a session here have said. In: their messages and `now`; out: demand, idleness, quiet proofs. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use zenvoy_shared::id::{DrainId, NodeEpoch, NodeId, UpstreamId};
+
+use crate::model::Revision;
+
+/// A moment on this replica's monotonic clock, since an origin of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Moment(pub Duration);
+
+impl Moment {
+    /// How long before `later` it was; zero if it was not.
+    fn until(self, later: Self) -> Duration {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+/// What a node says of one upstream's traffic. Not said at all: unknown, and unknown is not idle (I5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// A request, stream or connection is open.
+    Active,
+    /// Nothing since this moment: what the node stated (rule V1) put on this replica's clock.
+    IdleSince(Option<Moment>),
+    /// The node cannot tell.
+    Unknown,
+}
+
+impl Activity {
+    /// From "idle for `idle_for`", said at `now`. Idle for longer than this replica's clock reaches back is `None`.
+    pub fn idle_for(idle_for: Duration, now: Moment) -> Self {
+        Self::IdleSince(now.0.checked_sub(idle_for).map(Moment))
+    }
+}
+
+/// Why one upstream is demanded on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
+    /// W3C trace context of the first held connection.
+    pub traceparent: String,
+    /// When it was held, nanoseconds since the Unix epoch; for display.
+    pub since_unix_nanos: u64,
+}
+
+/// One node's last word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Which start of it.
+    pub epoch: NodeEpoch,
+    /// The `mod_revision` of its `nodes/` key, once written (rule N3).
+    pub registered: Option<Revision>,
+    demand: BTreeMap<UpstreamId, Demand>,
+    activity: BTreeMap<UpstreamId, Activity>,
+    quiet: BTreeSet<DrainId>,
+}
+
+/// All nodes with a session at this replica.
+#[derive(Debug, Default)]
+pub struct Nodes {
+    nodes: BTreeMap<NodeId, Node>,
+}
+
+impl Nodes {
+    /// A session opened: everything the node says now replaces what was known. Returns what became demanded or ceased.
+    pub fn open(
+        &mut self,
+        id: NodeId,
+        epoch: NodeEpoch,
+        demand: BTreeMap<UpstreamId, Demand>,
+        activity: impl IntoIterator<Item = (UpstreamId, Activity)>,
+    ) -> BTreeSet<UpstreamId> {
+        let mut touched: BTreeSet<UpstreamId> = self.close(&id);
+        touched.extend(demand.keys().cloned());
+        let activity = activity.into_iter().collect();
+        let node = Node { epoch, registered: None, demand, activity, quiet: BTreeSet::new() };
+        self.nodes.insert(id, node);
+        touched
+    }
+
+    /// A session broke: nothing the node said counts any more. Returns what it demanded.
+    pub fn close(&mut self, id: &NodeId) -> BTreeSet<UpstreamId> {
+        self.nodes.remove(id).map(|node| node.demand.into_keys().collect()).unwrap_or_default()
+    }
+
+    /// The node's `nodes/` key was written.
+    pub fn register(&mut self, id: &NodeId, revision: Revision) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.registered = Some(revision);
+        }
+    }
+
+    /// The whole set the node demands now. A demand withdraws the node's quiet proofs (rule D4).
+    pub fn demand(&mut self, id: &NodeId, demand: BTreeMap<UpstreamId, Demand>) -> BTreeSet<UpstreamId> {
+        let Some(node) = self.nodes.get_mut(id) else { return BTreeSet::new() };
+        let old = std::mem::replace(&mut node.demand, demand);
+        if !node.demand.is_empty() {
+            node.quiet.clear();
+        }
+        let ended = old.into_keys().filter(|upstream| !node.demand.contains_key(upstream));
+        ended.chain(node.demand.keys().cloned()).collect()
+    }
+
+    /// The node's activity on one upstream changed. Anything but idleness withdraws the node's quiet proofs (rule D4).
+    pub fn activity(&mut self, id: &NodeId, upstream: UpstreamId, activity: Activity) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        if !matches!(activity, Activity::IdleSince(_)) {
+            node.quiet.clear();
+        }
+        node.activity.insert(upstream, activity);
+    }
+
+    /// The node proved quiet for a drain. A proof of another epoch is void (rule N5).
+    pub fn quiet(&mut self, id: &NodeId, epoch: &NodeEpoch, drain: DrainId) {
+        if let Some(node) = self.nodes.get_mut(id).filter(|node| node.epoch == *epoch) {
+            node.quiet.insert(drain);
+        }
+    }
+
+    /// A drain is over: its proofs are forgotten.
+    pub fn forget_drain(&mut self, drain: &DrainId) {
+        for node in self.nodes.values_mut() {
+            node.quiet.remove(drain);
+        }
+    }
+
+    /// Nothing heard counts as proof any more (rule G3).
+    pub fn drop_proofs(&mut self) {
+        self.nodes.values_mut().for_each(|node| node.quiet.clear());
+    }
+
+    /// The demand for `upstream` that is held the longest, if any node has one.
+    pub fn demanded(&self, upstream: &UpstreamId) -> Option<&Demand> {
+        self.nodes.values().filter_map(|node| node.demand.get(upstream)).min_by_key(|held| held.since_unix_nanos)
+    }
+
+    /// Whether every node has said that `upstream` has been idle for at least `idle_after` (rule V2). True without
+    /// nodes: a replica without sessions votes as well.
+    pub fn idle(&self, upstream: &UpstreamId, idle_after: Duration, now: Moment) -> bool {
+        self.nodes.values().all(|node| match node.activity.get(upstream) {
+            Some(Activity::IdleSince(since)) => since.is_none_or(|since| since.until(now) >= idle_after),
+            Some(Activity::Active | Activity::Unknown) | None => false,
+        })
+    }
+
+    /// When [`Nodes::idle`] turns true if nobody says anything more; `None` if it cannot.
+    pub fn idle_at(&self, upstream: &UpstreamId, idle_after: Duration) -> Option<Moment> {
+        let mut at = Moment::default();
+        for node in self.nodes.values() {
+            match node.activity.get(upstream) {
+                Some(Activity::IdleSince(since)) => {
+                    at = at.max(since.map_or(at, |since| Moment(since.0.saturating_add(idle_after))));
+                }
+                Some(Activity::Active | Activity::Unknown) | None => return None,
+            }
+        }
+        Some(at)
+    }
+
+    /// The nodes this replica can vouch for in `drain`, each with its registration, if it can for all it has (rule D4).
+    pub fn vouched(&self, drain: &DrainId) -> Option<BTreeMap<String, Revision>> {
+        self.nodes
+            .iter()
+            .map(|(id, node)| {
+                let revision = node.registered.filter(|_| node.quiet.contains(drain))?;
+                Some((id.0.clone(), revision))
+            })
+            .collect()
+    }
+
+    /// The nodes with a session here.
+    pub fn ids(&self) -> impl Iterator<Item = &NodeId> {
+        self.nodes.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    fn cart() -> UpstreamId {
+        UpstreamId::new("shop", "cart", 80)
+    }
+
+    fn node(n: u8) -> NodeId {
+        NodeId(format!("node-{n}"))
+    }
+
+    fn epoch() -> NodeEpoch {
+        NodeEpoch("epoch-1".into())
+    }
+
+    fn idle(seconds: u64, now: u64) -> Activity {
+        Activity::idle_for(Duration::from_secs(seconds), at(now))
+    }
+
+    fn demand(since: u64) -> BTreeMap<UpstreamId, Demand> {
+        BTreeMap::from([(cart(), Demand { traceparent: String::new(), since_unix_nanos: since })])
+    }
+
+    fn with_activity(activity: &[Option<Activity>]) -> Nodes {
+        let mut nodes = Nodes::default();
+        for (n, activity) in (1u8..).zip(activity) {
+            let said = activity.map(|activity| (cart(), activity));
+            nodes.open(node(n), epoch(), BTreeMap::new(), said);
+        }
+        nodes
+    }
+
+    const TEN: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn an_upstream_is_idle_only_when_it_is_on_every_node() {
+        assert!(with_activity(&[Some(idle(10, 100)), Some(idle(20, 100))]).idle(&cart(), TEN, at(100)));
+        assert!(!with_activity(&[Some(idle(10, 100)), Some(idle(9, 100))]).idle(&cart(), TEN, at(100)));
+        assert!(!with_activity(&[Some(idle(10, 100)), Some(Activity::Active)]).idle(&cart(), TEN, at(100)));
+    }
+
+    #[test]
+    fn what_a_node_never_mentioned_is_not_idle() {
+        assert!(!with_activity(&[Some(idle(10, 100)), None]).idle(&cart(), TEN, at(100)));
+        assert!(!with_activity(&[Some(Activity::Unknown)]).idle(&cart(), TEN, at(100)));
+        assert_eq!(with_activity(&[None]).idle_at(&cart(), TEN), None);
+    }
+
+    #[test]
+    fn a_node_that_was_idle_before_this_replica_started_is_not_made_young() {
+        let nodes = with_activity(&[Some(idle(3_600, 1))]);
+        assert!(nodes.idle(&cart(), Duration::from_secs(1_800), at(1)));
+    }
+
+    #[test]
+    fn the_moment_it_becomes_idle_is_that_of_the_last_node() {
+        let nodes = with_activity(&[Some(idle(10, 100)), Some(idle(4, 100))]);
+        assert_eq!(nodes.idle_at(&cart(), TEN), Some(at(106)));
+    }
+
+    #[test]
+    fn the_longest_held_demand_speaks_for_the_upstream() {
+        let mut nodes = Nodes::default();
+        nodes.open(node(1), epoch(), demand(20), []);
+        nodes.open(node(2), epoch(), demand(10), []);
+        assert_eq!(nodes.demanded(&cart()).map(|held| held.since_unix_nanos), Some(10));
+        nodes.close(&node(2));
+        nodes.demand(&node(1), BTreeMap::new());
+        assert_eq!(nodes.demanded(&cart()), None);
+    }
+
+    #[test]
+    fn a_replica_vouches_only_when_all_its_registered_nodes_proved_quiet() {
+        let drain = DrainId("drain-1".into());
+        let mut nodes = with_activity(&[Some(idle(10, 100)), Some(idle(10, 100))]);
+        nodes.register(&node(1), Revision(5));
+        nodes.register(&node(2), Revision(6));
+        nodes.quiet(&node(1), &epoch(), drain.clone());
+        assert_eq!(nodes.vouched(&drain), None);
+        nodes.quiet(&node(2), &epoch(), drain.clone());
+        let both = BTreeMap::from([("node-1".into(), Revision(5)), ("node-2".into(), Revision(6))]);
+        assert_eq!(nodes.vouched(&drain), Some(both));
+    }
+
+    #[test]
+    fn demand_activity_a_new_session_and_a_resync_each_withdraw_a_proof() {
+        let drain = DrainId("drain-1".into());
+        let proven = || {
+            let mut nodes = with_activity(&[Some(idle(10, 100))]);
+            nodes.register(&node(1), Revision(5));
+            nodes.quiet(&node(1), &epoch(), drain.clone());
+            assert!(nodes.vouched(&drain).is_some());
+            nodes
+        };
+        let withdraw: [&dyn Fn(&mut Nodes); 4] = [
+            &|nodes| drop(nodes.demand(&node(1), demand(1))),
+            &|nodes| nodes.activity(&node(1), cart(), Activity::Active),
+            &|nodes| drop(nodes.open(node(1), epoch(), BTreeMap::new(), [])),
+            &Nodes::drop_proofs,
+        ];
+        for step in withdraw {
+            let mut nodes = proven();
+            step(&mut nodes);
+            assert_eq!(nodes.vouched(&drain), None);
+        }
+    }
+
+    #[test]
+    fn a_proof_of_another_start_of_the_node_is_void() {
+        let drain = DrainId("drain-1".into());
+        let mut nodes = with_activity(&[None]);
+        nodes.register(&node(1), Revision(5));
+        nodes.quiet(&node(1), &NodeEpoch("epoch-0".into()), drain.clone());
+        assert_eq!(nodes.vouched(&drain), None);
+    }
+}
