@@ -1,1 +1,3 @@
+//! The `zenvoy` command.
+
 fn main() {}

@@ -1,1 +1,1 @@
-//! placeholder
+//! The zenvoy proxy.

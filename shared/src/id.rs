@@ -45,8 +45,7 @@ impl FromStr for UpstreamId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid =
-            || InvalidId { text: text.into(), expected: "an upstream like shop/cart:8080" };
+        let invalid = || InvalidId { text: text.into(), expected: "an upstream like shop/cart:8080" };
         let (namespace, rest) = text.split_once('/').ok_or_else(invalid)?;
         let (service, port) = rest.rsplit_once(':').ok_or_else(invalid)?;
         let port: u16 = port.parse().map_err(|_| invalid())?;
@@ -71,11 +70,7 @@ pub struct WorkloadId {
 
 impl WorkloadId {
     /// `namespace/kind/name` from its parts.
-    pub fn new(
-        namespace: impl Into<String>,
-        kind: impl Into<String>,
-        name: impl Into<String>,
-    ) -> Self {
+    pub fn new(namespace: impl Into<String>, kind: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), kind: kind.into(), name: name.into() }
     }
 }
@@ -95,10 +90,7 @@ impl FromStr for WorkloadId {
             [namespace, kind, name] if parts.iter().all(|p| !p.is_empty()) => {
                 Ok(Self::new(*namespace, *kind, *name))
             }
-            _ => Err(InvalidId {
-                text: text.into(),
-                expected: "a workload like shop/Deployment.apps/cart",
-            }),
+            _ => Err(InvalidId { text: text.into(), expected: "a workload like shop/Deployment.apps/cart" }),
         }
     }
 }
@@ -229,10 +221,7 @@ impl FromStr for Protocol {
             "http2" => Ok(Self::Http2),
             "tcp" => Ok(Self::Tcp),
             "tls" => Ok(Self::Tls),
-            _ => Err(InvalidId {
-                text: text.into(),
-                expected: "a protocol: http, http2, tcp or tls",
-            }),
+            _ => Err(InvalidId { text: text.into(), expected: "a protocol: http, http2, tcp or tls" }),
         }
     }
 }

@@ -46,10 +46,8 @@ pub enum TelemetryError {
 
 /// Sends events at or above `filter` (`tracing-subscriber` directives) to standard error.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let filter_layer = EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter {
-        filter: filter.into(),
-        reason: error.to_string(),
-    })?;
+    let filter_layer = EnvFilter::try_new(filter)
+        .map_err(|error| TelemetryError::Filter { filter: filter.into(), reason: error.to_string() })?;
     let registry = tracing_subscriber::registry().with(filter_layer);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {

@@ -1,1 +1,1 @@
-//! placeholder
+//! A general xDS management server and client.

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use zenvoy_shared::id::{
-    ControllerId, DrainId, Episode, NodeEpoch, Uid, UpstreamId, WorkloadId,
-};
+use zenvoy_shared::id::{ControllerId, DrainId, Episode, NodeEpoch, Uid, UpstreamId, WorkloadId};
 
 /// A revision of the store: total order over all writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

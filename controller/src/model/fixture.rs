@@ -7,8 +7,8 @@ use zenvoy_shared::id::{DrainId, Episode, Uid, UpstreamId, WorkloadId};
 
 use super::view::{Route, UpstreamView, Versioned, WorkloadView};
 use super::{
-    DrainRecord, DrainState, Endpoint, PinnedWorkload, Revision, Target, UpstreamFacts, UpstreamSpec, WakeRecord,
-    WakeState, WorkloadFacts, WorkloadVersion,
+    DrainRecord, DrainState, Endpoint, PinnedWorkload, Revision, Target, UpstreamFacts, UpstreamSpec,
+    WakeRecord, WakeState, WorkloadFacts, WorkloadVersion,
 };
 
 pub(crate) struct Fixture {

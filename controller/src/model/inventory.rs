@@ -255,6 +255,10 @@ mod tests {
         let fixture = Fixture::cold().ready(&["pod-1"]);
         let mut inventory = loaded(&fixture);
         inventory.apply(Fact::UpstreamGone(fixture.upstream.clone()));
-        assert!(inventory.upstreams.is_empty() && inventory.endpoints.is_empty() && inventory.by_workload.is_empty());
+        assert!(
+            inventory.upstreams.is_empty()
+                && inventory.endpoints.is_empty()
+                && inventory.by_workload.is_empty()
+        );
     }
 }

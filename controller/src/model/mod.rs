@@ -2,14 +2,14 @@
 
 mod decisions;
 mod facts;
-mod inventory;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod inventory;
 mod view;
 
 pub use decisions::{
-    DrainAck, DrainRecord, DrainState, IdleVotes, NodeRecord, PinnedWorkload, PortState, Replica, Revision, Term,
-    WakeRecord, WakeState,
+    DrainAck, DrainRecord, DrainState, IdleVotes, NodeRecord, PinnedWorkload, PortState, Replica, Revision,
+    Term, WakeRecord, WakeState,
 };
 pub use facts::{
     Condition, Endpoint, Fact, Problem, Target, UpstreamFacts, UpstreamSpec, WorkloadFacts, WorkloadVersion,

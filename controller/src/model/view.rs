@@ -161,8 +161,7 @@ impl DrainRecord {
     pub fn condemned(&self) -> &[Uid] {
         match &self.state {
             DrainState::Offered | DrainState::Cancelled { .. } => &[],
-            DrainState::Committed { condemned, .. }
-            | DrainState::Done { condemned } => condemned,
+            DrainState::Committed { condemned, .. } | DrainState::Done { condemned } => condemned,
         }
     }
 

@@ -73,11 +73,13 @@ pub fn next(view: &WorkloadView<'_>, around: &Surroundings<'_>) -> DrainStep {
     };
     let at = drain.revision;
     match &drain.record.state {
-        DrainState::Offered => match obstacle(view, around, drain.record.offered_unix_ms, &drain.record.upstreams) {
-            Some(reason) => DrainStep::Cancel { at, reason },
-            None if covered(around, &drain.record.id) => DrainStep::Commit { at },
-            None => DrainStep::Nothing,
-        },
+        DrainState::Offered => {
+            match obstacle(view, around, drain.record.offered_unix_ms, &drain.record.upstreams) {
+                Some(reason) => DrainStep::Cancel { at, reason },
+                None if covered(around, &drain.record.id) => DrainStep::Commit { at },
+                None => DrainStep::Nothing,
+            }
+        }
         DrainState::Committed { pinned, .. } => {
             if facts.replicas == 0 && facts.version.resource_version != pinned.resource_version {
                 DrainStep::Finish { at }
@@ -131,12 +133,9 @@ fn obstacle(
 /// Rule D5: every node is covered by an acknowledgement of a live replica at the node's present revision.
 fn covered(around: &Surroundings<'_>, drain: &zenvoy_shared::id::DrainId) -> bool {
     around.nodes.iter().all(|(node, revision)| {
-        around
-            .acks
-            .iter()
-            .any(|(replica, ack)| {
-                around.live.contains(replica) && ack.drain == *drain && ack.nodes.get(&node.0) == Some(revision)
-            })
+        around.acks.iter().any(|(replica, ack)| {
+            around.live.contains(replica) && ack.drain == *drain && ack.nodes.get(&node.0) == Some(revision)
+        })
     })
 }
 
@@ -249,7 +248,9 @@ mod tests {
     fn a_committed_drain_patches_exactly_what_it_pinned_whatever_is_demanded() {
         let committed = up().committed(&["pod-1"]).woken();
         let busy = Around { idle: false, ..Around::idle() };
-        assert!(matches!(busy.next(&committed), DrainStep::ScaleDown { pinned } if pinned.resource_version == "100"));
+        assert!(
+            matches!(busy.next(&committed), DrainStep::ScaleDown { pinned } if pinned.resource_version == "100")
+        );
     }
 
     #[test]

@@ -26,10 +26,14 @@ pub struct PortRange {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPool {
     /// A range is malformed.
-    #[error("{0:?} is not a range of activator addresses: give loopback-ip:first-last, as 127.0.0.1:20000-32767")]
+    #[error(
+        "{0:?} is not a range of activator addresses: give loopback-ip:first-last, as 127.0.0.1:20000-32767"
+    )]
     Range(String),
     /// Two ranges share addresses.
-    #[error("the ranges {0} and {1} of activator addresses overlap: every address may stand in the pool once")]
+    #[error(
+        "the ranges {0} and {1} of activator addresses overlap: every address may stand in the pool once"
+    )]
     Overlap(String, String),
     /// There is no range at all.
     #[error("the pool of activator addresses is empty: give at least one range, as 127.0.0.1:20000-32767")]
@@ -99,7 +103,11 @@ impl PortPool {
     /// The first address that may be used at `now_unix_ms`; `None` when the pool is exhausted.
     ///
     /// An address is free without a record, or when its quarantine is over.
-    pub fn free(&self, used: &BTreeMap<ActivatorAddress, PortState>, now_unix_ms: u64) -> Option<ActivatorAddress> {
+    pub fn free(
+        &self,
+        used: &BTreeMap<ActivatorAddress, PortState>,
+        now_unix_ms: u64,
+    ) -> Option<ActivatorAddress> {
         self.addresses().find(|address| match used.get(address) {
             None => true,
             Some(PortState::Mapped { .. }) => false,

@@ -44,7 +44,8 @@ pub fn next(view: &WorkloadView<'_>) -> WakeStep {
         // Rules W2 and D10: the drain's own steps come first.
         return WakeStep::Nothing;
     }
-    let mut endpoints: Vec<SocketAddr> = view.upstreams.iter().flat_map(|upstream| view.usable(upstream)).collect();
+    let mut endpoints: Vec<SocketAddr> =
+        view.upstreams.iter().flat_map(|upstream| view.usable(upstream)).collect();
     endpoints.sort_unstable();
     endpoints.dedup();
     if !endpoints.is_empty() {

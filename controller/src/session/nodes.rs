@@ -133,7 +133,10 @@ impl Nodes {
 
     /// The demand for `upstream` that is held the longest, if any node has one.
     pub fn demanded(&self, upstream: &UpstreamId) -> Option<&Demand> {
-        self.nodes.values().filter_map(|node| node.demand.get(upstream)).min_by_key(|held| held.since_unix_nanos)
+        self.nodes
+            .values()
+            .filter_map(|node| node.demand.get(upstream))
+            .min_by_key(|held| held.since_unix_nanos)
     }
 
     /// Whether every node has said that `upstream` has been idle for at least `idle_after` (rule V2). True without

@@ -41,7 +41,11 @@ pub struct Claims {
 
 /// Settles them. `listener_port` is where clients reach Envoy: `Host` headers carry it. `cluster_domain` is the
 /// cluster's DNS domain, as `cluster.local`.
-pub fn claims<'a>(all: impl IntoIterator<Item = Claim<'a>>, listener_port: u16, cluster_domain: &str) -> Claims {
+pub fn claims<'a>(
+    all: impl IntoIterator<Item = Claim<'a>>,
+    listener_port: u16,
+    cluster_domain: &str,
+) -> Claims {
     let mut claims: Vec<Claim<'_>> = all.into_iter().collect();
     claims.sort_by_key(|claim| (claim.created, claim.id));
     let mut owners: BTreeMap<String, &UpstreamId> = BTreeMap::new();
@@ -94,9 +98,12 @@ mod tests {
     use super::*;
 
     fn settle(claims_of: &[(&UpstreamId, &UpstreamSpec, i64, bool)]) -> Claims {
-        let all = claims_of
-            .iter()
-            .map(|(id, spec, created, first_port)| Claim { id, spec, created: *created, first_port: *first_port });
+        let all = claims_of.iter().map(|(id, spec, created, first_port)| Claim {
+            id,
+            spec,
+            created: *created,
+            first_port: *first_port,
+        });
         claims(all, 10_000, "cluster.local")
     }
 
