@@ -90,7 +90,7 @@ pub struct WakeRecord {
 }
 
 /// created -> scaled -> retired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WakeState {
     /// Demanded.
