@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export ZENVOY_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/zenvoy
 export CARGO_TARGET_DIR ?= $(ZENVOY_CACHE)/target
+# Tests make network namespaces: as another user, inside a user namespace where that user is root.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user)
 DENY_VERSION := 0.20.2
 DENY := $(ZENVOY_CACHE)/tools/bin/cargo-deny
 
@@ -11,8 +13,8 @@ help: ## Say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
 
 .PHONY: test
-test: protoc ## Build and test everything, on real parts
-	cargo test --workspace
+test: protoc network ## Build and test everything, on real parts
+	$(AS_ROOT) cargo test --workspace
 
 .PHONY: lint
 lint: format clippy deny docs ## All checks that run before the tests
@@ -38,7 +40,9 @@ $(DENY):
 
 .PHONY: protoc
 protoc:
-	@command -v protoc >/dev/null && exit 0; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -q && apt-get install -y -q protobuf-compiler; \
-	else echo "protoc is missing: install protobuf-compiler and run this again" >&2; exit 1; fi
+	@scripts/need protoc protobuf-compiler
+
+.PHONY: network
+network:
+	@scripts/need nft nftables
+	@scripts/need ip iproute2

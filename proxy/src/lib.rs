@@ -1,1 +1,4 @@
-//! The zenvoy proxy.
+//! The zenvoy proxy: accepts on activator addresses, holds connections, relays them, reports activity.
+
+pub mod relay;
+pub mod transport;
