@@ -1,1 +1,6 @@
-//! A general xDS management server and client.
+//! An xDS management server: incremental (delta) ADS with content-hash versions and a record of who ACKed what.
+//!
+//! [`core`] holds the protocol as state machines without I/O; [`server`] is a thin tonic layer over it.
+
+pub mod core;
+pub mod server;

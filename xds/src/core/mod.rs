@@ -1,0 +1,10 @@
+//! The protocol without I/O: requests, content changes and sendability in; responses and events out.
+//! No clock, no lock, no task.
+
+mod catalog;
+mod delta;
+mod resource;
+
+pub use catalog::{Catalog, Change};
+pub use delta::{DeltaStream, Event};
+pub use resource::{Resource, TypeUrl, Version};
