@@ -1,0 +1,102 @@
+//! A real Envoy, ended with its test.
+
+use std::fs::File;
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::{parts, until};
+
+/// A running Envoy that takes everything by incremental ADS.
+#[derive(Debug)]
+pub struct Envoy {
+    process: Child,
+    folder: TempDir,
+    admin: SocketAddr,
+}
+
+impl Envoy {
+    /// Starts it as `node`, with its management server at `ads` and its admin interface on 127.0.0.1:9901.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(node: &str, ads: SocketAddr) -> Self {
+        let admin = SocketAddr::from(([127, 0, 0, 1], 9901));
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = File::create(folder.path().join("envoy.log")).expect("a log");
+        let process = Command::new(parts::path("envoy"))
+            .args(["--config-yaml", &bootstrap(node, ads, admin), "--concurrency", "2"])
+            .args(["--disable-hot-restart", "--log-level", "info"])
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start Envoy");
+        Self { process, folder, admin }
+    }
+
+    /// One of its statistics, or `None` while it has none of that name.
+    pub async fn stat(&self, name: &str) -> Option<u64> {
+        let path = format!("/stats?filter=^{}$", name.replace('.', "\\."));
+        let answer = get(self.admin, "admin", &path).await?;
+        answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok())
+    }
+
+    /// What it wrote.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("envoy.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("Envoy's log:\n{}", self.log());
+        }
+        let _ = self.process.start_kill();
+    }
+}
+
+/// The body of the answer to one HTTP/1.1 request, or `None` if there was none.
+pub async fn get(to: SocketAddr, host: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(to).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    until::done("an answer", stream.read_to_string(&mut answer)).await.ok()?;
+    answer.starts_with("HTTP/1.1 200").then_some(answer)
+}
+
+fn bootstrap(node: &str, ads: SocketAddr, admin: SocketAddr) -> String {
+    format!(
+        "
+node: {{ id: {node}, cluster: test }}
+admin: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}
+dynamic_resources:
+  ads_config:
+    api_type: DELTA_GRPC
+    transport_api_version: V3
+    grpc_services: [{{ envoy_grpc: {{ cluster_name: ads }} }}]
+  cds_config: {{ ads: {{}}, resource_api_version: V3 }}
+  lds_config: {{ ads: {{}}, resource_api_version: V3 }}
+static_resources:
+  clusters:
+  - name: ads
+    connect_timeout: 1s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{ http2_protocol_options: {{}} }}
+    load_assignment:
+      cluster_name: ads
+      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }} }}] }}]
+",
+        admin.ip(),
+        admin.port(),
+        ads.ip(),
+        ads.port()
+    )
+}
