@@ -5,4 +5,5 @@
 pub mod model;
 pub mod plan;
 pub mod session;
+pub mod store;
 pub mod translate;

@@ -1,3 +1,0 @@
-//! The `zenvoy` command.
-
-fn main() {}

@@ -1,0 +1,177 @@
+//! Where records lie. The text form is what etcd has, below the cluster's prefix.
+
+use std::fmt;
+use std::str::FromStr;
+
+use zenvoy_shared::id::{ActivatorAddress, ControllerId, NodeId, UpstreamId, WorkloadId};
+
+use super::StoreError;
+
+/// The place of one record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// The leader of this term.
+    Leader,
+    /// A live replica.
+    Controller(ControllerId),
+    /// A node that counts.
+    Node(NodeId),
+    /// What an activator address is used for.
+    PortByAddress(ActivatorAddress),
+    /// The activator address of an upstream.
+    PortByUpstream(UpstreamId),
+    /// A workload's wake.
+    Wake(WorkloadId),
+    /// A workload's drain.
+    Drain(WorkloadId),
+    /// A replica's word for a workload's drain.
+    DrainAck(WorkloadId, ControllerId),
+    /// A replica's idle votes.
+    IdleVotes(ControllerId),
+}
+
+/// All keys of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Room {
+    /// Everything.
+    All,
+    /// The leader.
+    Leader,
+    /// The live replicas.
+    Controllers,
+    /// The nodes that count.
+    Nodes,
+    /// Port mappings, by address and by upstream.
+    Ports,
+    /// Wakes.
+    Wakes,
+    /// Drains.
+    Drains,
+    /// Acknowledgements of drains.
+    DrainAcks,
+    /// Idle votes.
+    IdleVotes,
+}
+
+impl Room {
+    /// What all its keys begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::All => "",
+            Self::Leader => "leader",
+            Self::Controllers => "controllers/",
+            Self::Nodes => "nodes/",
+            Self::Ports => "ports/",
+            Self::Wakes => "wakes/",
+            Self::Drains => "drains/",
+            Self::DrainAcks => "drain-acks/",
+            Self::IdleVotes => "idle-votes/",
+        }
+    }
+
+    /// Whether `key` lies in it.
+    pub fn holds(self, key: &Key) -> bool {
+        self == Self::All || self == key.room()
+    }
+}
+
+impl Key {
+    /// The room it lies in.
+    pub fn room(&self) -> Room {
+        match self {
+            Self::Leader => Room::Leader,
+            Self::Controller(_) => Room::Controllers,
+            Self::Node(_) => Room::Nodes,
+            Self::PortByAddress(_) | Self::PortByUpstream(_) => Room::Ports,
+            Self::Wake(_) => Room::Wakes,
+            Self::Drain(_) => Room::Drains,
+            Self::DrainAck(..) => Room::DrainAcks,
+            Self::IdleVotes(_) => Room::IdleVotes,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.room().prefix())?;
+        match self {
+            Self::Leader => Ok(()),
+            Self::Controller(id) | Self::IdleVotes(id) => id.fmt(f),
+            Self::Node(id) => id.fmt(f),
+            Self::PortByAddress(address) => write!(f, "by-address/{address}"),
+            Self::PortByUpstream(upstream) => write!(f, "by-upstream/{upstream}"),
+            Self::Wake(workload) | Self::Drain(workload) => workload.fmt(f),
+            Self::DrainAck(workload, id) => write!(f, "{workload}/{id}"),
+        }
+    }
+}
+
+impl FromStr for Key {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        parse(text).ok_or_else(|| StoreError::UnknownKey(text.into()))
+    }
+}
+
+fn parse(text: &str) -> Option<Key> {
+    if text == Room::Leader.prefix() {
+        return Some(Key::Leader);
+    }
+    let (room, rest) = text.split_once('/')?;
+    if rest.is_empty() {
+        return None;
+    }
+    match room {
+        "controllers" => Some(Key::Controller(ControllerId(rest.into()))),
+        "nodes" => Some(Key::Node(NodeId(rest.into()))),
+        "wakes" => rest.parse().ok().map(Key::Wake),
+        "drains" => rest.parse().ok().map(Key::Drain),
+        "idle-votes" => Some(Key::IdleVotes(ControllerId(rest.into()))),
+        "drain-acks" => {
+            let (workload, controller) = rest.rsplit_once('/')?;
+            Some(Key::DrainAck(workload.parse().ok()?, ControllerId(controller.into())))
+        }
+        "ports" => match rest.split_once('/')? {
+            ("by-address", address) => address.parse().ok().map(Key::PortByAddress),
+            ("by-upstream", upstream) => upstream.parse().ok().map(Key::PortByUpstream),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_reads_back_what_it_prints_and_lies_in_its_room() {
+        let workload = WorkloadId::new("shop", "Deployment.apps", "cart");
+        let controller = ControllerId("01J".into());
+        let keys = [
+            Key::Leader,
+            Key::Controller(controller.clone()),
+            Key::Node(NodeId("node-1".into())),
+            Key::PortByAddress("127.0.0.1:20000".parse().unwrap()),
+            Key::PortByUpstream(UpstreamId::new("shop", "cart", 80)),
+            Key::Wake(workload.clone()),
+            Key::Drain(workload.clone()),
+            Key::DrainAck(workload, controller.clone()),
+            Key::IdleVotes(controller),
+        ];
+        for key in keys {
+            let text = key.to_string();
+            assert_eq!(text.parse::<Key>().unwrap(), key);
+            assert!(text.starts_with(key.room().prefix()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        for text in ["", "leaders", "nodes/", "ports/by-name/x", "wakes/cart", "drain-acks/a/b/c"] {
+            let error = text.parse::<Key>().unwrap_err();
+            assert!(matches!(error, StoreError::UnknownKey(named) if named == text));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Where decisions are kept and replicas meet: guarded transactions, linearisable reads, watches, leases.
+//! In: keys and records; out: entries with revisions. One conformance suite runs on every implementation.
+
+mod key;
+mod memory;
+
+pub use key::{Key, Room};
+pub use memory::MemoryStore;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::model::Revision;
+
+/// A record as it lies in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where.
+    pub key: Key,
+    /// Its JSON.
+    pub value: Bytes,
+    /// The last write of it.
+    pub mod_revision: Revision,
+}
+
+/// What must hold for a transaction to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compare {
+    /// The key has no record.
+    Absent(Key),
+    /// The record was last written then.
+    WrittenAt(Key, Revision),
+    /// No record that is in the room was written after then. A deletion is not seen by this: compare what covers it.
+    UnchangedSince(Room, Revision),
+}
+
+/// One write of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// Sets a record; with a lease, until that ends.
+    Put(Key, Bytes, Option<LeaseId>),
+    /// Removes a record, if there is one.
+    Delete(Key),
+}
+
+/// Writes that happen all at once, if all comparisons hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// What must hold.
+    pub compares: Vec<Compare>,
+    /// What is written.
+    pub writes: Vec<Write>,
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxnOutcome {
+    /// Written, at this revision.
+    Written(Revision),
+    /// A comparison failed at this revision: nothing was written.
+    Refused(Revision),
+}
+
+/// What a room holds at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Of the store.
+    pub revision: Revision,
+    /// Sorted by key.
+    pub entries: Vec<Entry>,
+}
+
+/// One step of a watch. Steps come in the order of revisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// A record was set.
+    Put(Entry),
+    /// A record was removed, at this revision.
+    Deleted(Key, Revision),
+    /// Steps were lost: this is all there is now. Compare with what was known, and drop every quiet proof (rule G3).
+    Resync(Snapshot),
+}
+
+/// Names a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId(pub i64);
+
+/// The store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No answer: a write may have happened or not (rule G2).
+    #[error("the store did not answer: {0}; it is tried again, wakes go on, port mappings and drains pause")]
+    Unavailable(String),
+    /// The lease has ended: register anew.
+    #[error("the lease {0:?} has ended")]
+    LeaseEnded(LeaseId),
+    /// A key that no version of zenvoy writes.
+    #[error("the store holds an unknown key {0:?} under zenvoy's prefix; remove it")]
+    UnknownKey(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn could_retry(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
+/// How many steps a watcher may lag behind before it is resynchronised instead.
+pub const WATCH_BUFFER: usize = 1024;
+
+/// The decisions of a cluster.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Carries out a transaction.
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
+
+    /// Reads a room, linearisably.
+    async fn read(&self, room: Room) -> Result<Snapshot, StoreError>;
+
+    /// All steps after `after`, until the receiver is dropped.
+    async fn watch(&self, after: Revision) -> Result<mpsc::Receiver<WatchEvent>, StoreError>;
+
+    /// A lease that ends `ttl` after the last [`Store::keep_alive`].
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
+
+    /// Prolongs a lease by its whole time.
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Ends a lease and removes its records at once.
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+}
