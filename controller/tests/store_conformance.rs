@@ -1,8 +1,11 @@
 //! What every store promises. Run on each implementation.
 
+mod etcd_process;
+
 use std::time::Duration;
 
 use bytes::Bytes;
+use etcd_process::Etcd;
 use zenvoy_controller::model::Revision;
 use zenvoy_controller::store::{
     Compare, Key, MemoryStore, Room, Store, Txn, TxnOutcome, WATCH_BUFFER, WatchEvent, Write,
@@ -88,13 +91,35 @@ macro_rules! conformance {
     };
 }
 
-conformance!(memory, MemoryStore::new();
+conformance!(in_memory, MemoryStore::new();
     only_one_of_two_creators_wins,
     a_write_on_an_older_revision_is_refused,
     a_room_that_changed_is_noticed,
     a_watch_brings_every_step_in_order,
     what_hangs_on_a_revoked_lease_is_gone,
 );
+
+conformance!(on_etcd, Etcd::start().await;
+    only_one_of_two_creators_wins,
+    a_write_on_an_older_revision_is_refused,
+    a_room_that_changed_is_noticed,
+    a_watch_brings_every_step_in_order,
+    what_hangs_on_a_revoked_lease_is_gone,
+);
+
+#[tokio::test]
+async fn a_watch_from_a_compacted_revision_is_resynchronised_and_goes_on() {
+    let etcd = Etcd::start().await;
+    let first = written(&etcd, put(&node("a"), "1")).await;
+    let last = written(&etcd, put(&node("a"), "2")).await;
+    etcd.compact(last).await;
+    let mut steps = etcd.watch(Revision(first.0 - 1)).await.expect("watch");
+    let step = steps.recv().await.expect("a step");
+    assert!(matches!(step, WatchEvent::Resync(now) if now.revision == last && now.entries.len() == 1));
+    written(&etcd, put(&node("b"), "1")).await;
+    let step = steps.recv().await.expect("a step");
+    assert!(matches!(step, WatchEvent::Put(entry) if entry.key == node("b")));
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_nobody_prolongs_ends() {

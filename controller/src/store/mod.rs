@@ -1,9 +1,11 @@
 //! Where decisions are kept and replicas meet: guarded transactions, linearisable reads, watches, leases.
 //! In: keys and records; out: entries with revisions. One conformance suite runs on every implementation.
 
+mod etcd;
 mod key;
 mod memory;
 
+pub use etcd::{EtcdOptions, EtcdStore};
 pub use key::{Key, Room};
 pub use memory::MemoryStore;
 
