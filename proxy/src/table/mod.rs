@@ -1,0 +1,213 @@
+//! Activator address -> upstream, as the controller says it. In: `HeldUpstream` resources; out: what to do with a
+//! connection, and notice when that changes.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use zenvoy_shared::id::{ActivatorAddress, InvalidId, Protocol, UpstreamId};
+use zenvoy_shared::proto;
+use zenvoy_shared::proto::held_upstream::Verdict as ProtoVerdict;
+
+/// One upstream, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub upstream: UpstreamId,
+    /// Where its connections arrive while it is cold.
+    pub activator: ActivatorAddress,
+    /// What its clients speak.
+    pub protocol: Protocol,
+    /// How long a connection may be held.
+    pub wake_timeout: Duration,
+    /// How many connections may be held on this node.
+    pub max_held: u32,
+    /// What to do with a connection that arrives now.
+    pub verdict: Verdict,
+}
+
+/// What to do with a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Keep it waiting and demand a wake.
+    Hold,
+    /// Relay it to one of these; never empty.
+    Forward(Vec<SocketAddr>),
+    /// Answer with the reason.
+    Fail {
+        /// A stable word.
+        reason: String,
+        /// One sentence.
+        message: String,
+        /// A new attempt is worth it after this.
+        retry_after: Duration,
+    },
+}
+
+/// A resource that makes no sense: it is NACKed with this, and the last good one stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHeld {
+    /// An id or address is malformed.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// An endpoint is malformed.
+    #[error("{upstream}: {text:?} is not an endpoint: give ip:port, [ip]:port for IPv6")]
+    Endpoint {
+        /// Of which upstream.
+        upstream: String,
+        /// As given.
+        text: String,
+    },
+    /// A field that must be there is not, or says nothing known.
+    #[error("{upstream}: {field} is missing or unknown")]
+    Field {
+        /// Of which upstream.
+        upstream: String,
+        /// Which.
+        field: &'static str,
+    },
+}
+
+impl TryFrom<proto::HeldUpstream> for Held {
+    type Error = InvalidHeld;
+
+    fn try_from(held: proto::HeldUpstream) -> Result<Self, InvalidHeld> {
+        let field = |field| InvalidHeld::Field { upstream: held.upstream.clone(), field };
+        let limits = held.limits.ok_or_else(|| field("limits"))?;
+        let protocol = match held.protocol() {
+            proto::Protocol::Http => Protocol::Http,
+            proto::Protocol::Http2 => Protocol::Http2,
+            proto::Protocol::Tcp => Protocol::Tcp,
+            proto::Protocol::Tls => Protocol::Tls,
+            proto::Protocol::Unspecified => return Err(field("protocol")),
+        };
+        let verdict = match held.verdict.as_ref().ok_or_else(|| field("verdict"))? {
+            ProtoVerdict::Hold(_) => Verdict::Hold,
+            ProtoVerdict::Forward(forward) => {
+                Verdict::Forward(endpoints(&held.upstream, &forward.endpoints)?)
+            }
+            ProtoVerdict::Fail(fail) => Verdict::Fail {
+                reason: fail.reason.clone(),
+                message: fail.message.clone(),
+                retry_after: Duration::from_millis(fail.retry_after_ms),
+            },
+        };
+        Ok(Self {
+            upstream: held.upstream.parse()?,
+            activator: held.activator_address.parse()?,
+            protocol,
+            wake_timeout: Duration::from_millis(limits.wake_timeout_ms),
+            max_held: limits.max_held,
+            verdict,
+        })
+    }
+}
+
+fn endpoints(upstream: &str, texts: &[String]) -> Result<Vec<SocketAddr>, InvalidHeld> {
+    if texts.is_empty() {
+        return Err(InvalidHeld::Field { upstream: upstream.into(), field: "forward.endpoints" });
+    }
+    let parse = |text: &String| {
+        text.parse().map_err(|_| InvalidHeld::Endpoint { upstream: upstream.into(), text: text.clone() })
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// All upstreams, by activator address.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Mutex<HashMap<ActivatorAddress, watch::Sender<Arc<Held>>>>,
+}
+
+impl Table {
+    /// Sets what is known of an upstream; those who wait on it are told. An upstream that moved leaves its old address.
+    pub fn set(&self, held: Held) {
+        let mut rows = self.lock();
+        rows.retain(|address, row| *address == held.activator || row.borrow().upstream != held.upstream);
+        let (activator, held) = (held.activator, Arc::new(held));
+        if let Some(row) = rows.get(&activator) {
+            row.send_replace(held);
+        } else {
+            rows.insert(activator, watch::Sender::new(held));
+        }
+    }
+
+    /// Forgets an upstream; those who wait on it see their channel end.
+    pub fn remove(&self, upstream: &UpstreamId) {
+        self.lock().retain(|_, row| row.borrow().upstream != *upstream);
+    }
+
+    /// What is known for an address, and what comes of it.
+    pub fn get(&self, activator: ActivatorAddress) -> Option<watch::Receiver<Arc<Held>>> {
+        self.lock().get(&activator).map(watch::Sender::subscribe)
+    }
+
+    /// All activator addresses, for the transport that binds each.
+    pub fn addresses(&self) -> Vec<ActivatorAddress> {
+        self.lock().keys().copied().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ActivatorAddress, watch::Sender<Arc<Held>>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource() -> proto::HeldUpstream {
+        proto::HeldUpstream {
+            upstream: "shop/cart:80".into(),
+            activator_address: "127.0.0.1:20000".into(),
+            protocol: proto::Protocol::Http.into(),
+            limits: Some(proto::Limits { wake_timeout_ms: 60_000, max_held: 10 }),
+            verdict: Some(ProtoVerdict::Hold(proto::Hold::default())),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_resource_that_makes_no_sense_is_named_with_its_upstream() {
+        let forward = |endpoints: &[&str]| {
+            let endpoints = endpoints.iter().map(ToString::to_string).collect();
+            Some(ProtoVerdict::Forward(proto::Forward { endpoints }))
+        };
+        let bad = [
+            proto::HeldUpstream { verdict: None, ..resource() },
+            proto::HeldUpstream { verdict: forward(&[]), ..resource() },
+            proto::HeldUpstream { verdict: forward(&["pod:80"]), ..resource() },
+            proto::HeldUpstream { limits: None, ..resource() },
+            proto::HeldUpstream { protocol: 99, ..resource() },
+        ];
+        for held in bad {
+            let error = Held::try_from(held).unwrap_err().to_string();
+            assert!(error.contains("shop/cart:80"), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_waits_on_an_address_is_told_of_the_new_verdict_and_of_the_end() {
+        let table = Table::default();
+        let held = Held::try_from(resource()).unwrap();
+        table.set(held.clone());
+        let mut row = table.get(held.activator).unwrap();
+        let pods = Verdict::Forward(vec!["10.42.0.1:80".parse().unwrap(), "[fd00::1]:80".parse().unwrap()]);
+        table.set(Held { verdict: pods.clone(), ..held.clone() });
+        assert_eq!(row.borrow_and_update().verdict, pods);
+        table.remove(&held.upstream);
+        assert!(row.has_changed().is_err() && table.get(held.activator).is_none());
+    }
+
+    #[test]
+    fn an_upstream_that_moved_leaves_its_old_address() {
+        let table = Table::default();
+        let held = Held::try_from(resource()).unwrap();
+        table.set(held.clone());
+        let moved: ActivatorAddress = "127.0.0.1:20001".parse().unwrap();
+        table.set(Held { activator: moved, ..held });
+        assert_eq!(table.addresses(), [moved]);
+    }
+}
