@@ -4,6 +4,8 @@
 
 pub mod model;
 pub mod plan;
+pub mod report;
 pub mod session;
+pub mod source;
 pub mod store;
 pub mod translate;

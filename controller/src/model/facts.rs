@@ -18,6 +18,8 @@ pub enum Fact {
     Workload(WorkloadId, WorkloadFacts),
     /// A workload does not exist.
     WorkloadGone(WorkloadId),
+    /// The first pod of a workload began to run; for the timeline of its wake.
+    Started(WorkloadId),
     /// Everything that exists has been said once: decisions may start.
     Complete,
 }

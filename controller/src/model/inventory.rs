@@ -77,6 +77,7 @@ impl Inventory {
                 self.complete = true;
                 Touched::default()
             }
+            Fact::Started(_) => Touched::default(),
         }
     }
 
