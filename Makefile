@@ -41,6 +41,7 @@ $(DENY):
 .PHONY: protoc
 protoc:
 	@scripts/need protoc protobuf-compiler
+	@scripts/need /usr/include/google/protobuf/descriptor.proto libprotobuf-dev
 
 .PHONY: network
 network:
