@@ -88,6 +88,7 @@ impl Namespace {
 }
 
 /// How to run a process, wherever it stands in the file.
+#[derive(Clone, Copy)]
 pub(super) struct CommandForm<'a> {
     pub(super) argv: &'a [String],
     pub(super) env: &'a BTreeMap<Variable, String>,

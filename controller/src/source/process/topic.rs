@@ -1,0 +1,18 @@
+//! What is to be said to the controller, in the order in which it is said.
+
+use zenvoy_shared::id::{UpstreamId, WorkloadId};
+
+/// A fact that is due; its content is read when it is said.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Topic {
+    /// For the timeline: before what follows from it.
+    Started(WorkloadId),
+    /// An upstream's configuration, or that it is gone.
+    Upstream(UpstreamId),
+    /// A workload's object, or that it is gone.
+    Workload(WorkloadId),
+    /// An upstream's ready instances.
+    Endpoints(UpstreamId),
+    /// After all the others of the first time.
+    Complete,
+}
