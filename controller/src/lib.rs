@@ -2,8 +2,10 @@
 //!
 //! Pure in the middle (`model`, `plan`, `translate`), effects at the rim (`source`, `store`, `session`, `execute`).
 
+pub mod execute;
 pub mod model;
 pub mod plan;
+pub mod replica;
 pub mod report;
 pub mod session;
 pub mod source;
