@@ -210,8 +210,8 @@ impl Subscription {
                 let message: Arc<str> = error.message.as_str().into();
                 for (name, version) in &resources {
                     let rejection = Rejection { version: version.clone(), message: message.clone() };
+                    // It may have applied the resource all the same, so a removal must still be told.
                     self.rejected.insert(name.clone(), rejection);
-                    self.has.remove(name);
                 }
                 Some(Event::Nacked { type_url, resources, message: error.message })
             }

@@ -2,4 +2,5 @@
 
 mod acknowledgement;
 mod admission;
+mod client;
 mod peer;
