@@ -214,6 +214,8 @@ impl Core {
         }
         self.watched = self.watched.max(snapshot.revision);
         self.nodes.drop_proofs();
+        self.proofs.forget_all();
+        self.look_at_all_proofs();
         let first = !std::mem::replace(&mut self.loaded, true);
         if first {
             self.look_at_everything();

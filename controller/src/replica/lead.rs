@@ -53,6 +53,7 @@ impl Core {
     pub(super) fn leads(&mut self, term: Option<Term>) {
         self.term = term;
         self.led = Led::default();
+        self.effect(Effect::Leading(term.is_some()));
         if let Some(term) = term {
             tracing::info!(term = term.0.0, "leading");
             // On taking over, the whole plan runs once over everything.
@@ -72,6 +73,7 @@ impl Core {
             tracing::warn!(term = term.0.0, "another replica leads now");
             self.term = None;
             self.led = Led::default();
+            self.effect(Effect::Leading(false));
         }
     }
 
@@ -314,7 +316,8 @@ impl Core {
         if traffic {
             memory.failed_offers = 0;
         } else {
-            let pause = FIRST_BACK_OFF.saturating_mul(1 << memory.failed_offers.min(10)).min(LONGEST_BACK_OFF);
+            let pause =
+                FIRST_BACK_OFF.saturating_mul(1 << memory.failed_offers.min(10)).min(LONGEST_BACK_OFF);
             memory.failed_offers = memory.failed_offers.saturating_add(1);
             memory.no_offer_before = self.now.moment.after(pause);
         }

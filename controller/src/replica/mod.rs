@@ -6,17 +6,21 @@ mod core;
 mod demand;
 mod drains;
 mod due;
+mod effects;
 mod event;
+mod gate;
 mod lead;
 mod ports;
 mod publish;
 mod records;
+mod run;
 mod sessions;
 mod status;
 mod timeline;
 
 pub use core::Core;
 pub use event::{Cause, Effect, Event, Now, Said, SessionId, Switch, ToNode};
+pub use run::{Parts, ReplicaError, ReplicaOptions, run};
 
 use std::time::Duration;
 

@@ -84,7 +84,9 @@ impl Core {
     }
 
     fn closed(&mut self, node: &NodeId) {
-        self.sessions.remove(node);
+        if let Some(session) = self.sessions.remove(node) {
+            self.effect(Effect::Hang(node.clone(), session.id));
+        }
         let demanded = self.nodes.close(node);
         self.proofs.forget_node(node);
         self.demand_changed(&demanded);
@@ -185,9 +187,8 @@ impl Core {
     /// Someone else removed or took over the record of a node that has its session here: it is written again.
     fn look_at_own_node(&mut self, key: &Key) {
         let Key::Node(node) = key else { return };
-        let mine = self.records.nodes.get(node).is_some_and(|record| {
-            record.record.controller == self.options.me.id
-        });
+        let mine =
+            self.records.nodes.get(node).is_some_and(|record| record.record.controller == self.options.me.id);
         if let Some(session) = self.sessions.get_mut(node)
             && session.registered.is_some()
             && !mine

@@ -4,7 +4,7 @@ use zenvoy_shared::id::{UpstreamId, WorkloadId};
 
 use super::core::Core;
 use super::event::Effect;
-use crate::model::{Condition, Phase, Problem, Route, Target, UpstreamFacts};
+use crate::model::{Condition, Phase, Problem, Route, Target, UpstreamFacts, WorkloadView};
 use crate::report::Status;
 
 impl Core {
@@ -27,7 +27,7 @@ impl Core {
             Target::Unresolved(_) => None,
         };
         let view = workload.as_ref().map(|workload| self.inventory.view(workload));
-        let phase = view.as_ref().map_or(Phase::Cold, |view| view.phase());
+        let phase = view.as_ref().map_or(Phase::Cold, WorkloadView::phase);
         let voted = workload.as_ref().is_some_and(|workload| self.idle.contains(workload));
         let idle_for = self.nodes.idle_for(id, self.now.moment).filter(|_| voted);
         let idle_since = idle_for.map(|idle| {

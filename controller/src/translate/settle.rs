@@ -32,7 +32,8 @@ pub fn settle(
     let Claims { domains, lost } = claims(http_claims(upstreams), options.http_port, cluster_domain);
     settled.domains = domains;
     for lost in lost {
-        let message = format!("host {} belongs to {}, whose claim is older; choose another", lost.host, lost.owner);
+        let message =
+            format!("host {} belongs to {}, whose claim is older; choose another", lost.host, lost.owner);
         settled.lose(&lost.loser, "HostConflict", message);
     }
     let mut oldest_first: Vec<(&UpstreamId, &UpstreamFacts)> = upstreams.iter().collect();
@@ -61,8 +62,9 @@ impl Settled {
             for name in facts.spec.hosts.iter().map(|host| host.to_ascii_lowercase()) {
                 match owners.get(&name) {
                     Some(owner) if owner != id => {
-                        let message =
-                            format!("server name {name} belongs to {owner}, whose claim is older; choose another");
+                        let message = format!(
+                            "server name {name} belongs to {owner}, whose claim is older; choose another"
+                        );
                         self.lose(id, "HostConflict", message);
                     }
                     Some(_) => {}
@@ -81,10 +83,12 @@ impl Settled {
         for (id, facts) in oldest_first {
             let Some(port) = facts.spec.listen_port else { continue };
             if port == options.http_port || port == options.tls_port {
-                let message = format!("listen port {port} is one of Envoy's shared listeners; choose another");
+                let message =
+                    format!("listen port {port} is one of Envoy's shared listeners; choose another");
                 self.lose(id, "ListenPortConflict", message);
             } else if let Some(owner) = self.ports.get(&port) {
-                let message = format!("listen port {port} belongs to {owner}, whose claim is older; choose another");
+                let message =
+                    format!("listen port {port} belongs to {owner}, whose claim is older; choose another");
                 self.lose(id, "ListenPortConflict", message);
             } else {
                 self.ports.insert(port, (*id).clone());
