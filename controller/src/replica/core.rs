@@ -61,6 +61,7 @@ pub struct Core {
     pub(super) idle: BTreeSet<WorkloadId>,
     pub(super) proofs: drains::Proofs,
     pub(super) led: lead::Led,
+    pub(super) others: super::others::Others,
     pub(super) published: Published,
     pub(super) timelines: Timelines,
     pub(super) later: Due<Later>,
@@ -85,6 +86,7 @@ impl Core {
             idle: BTreeSet::new(),
             proofs: drains::Proofs::default(),
             led: lead::Led::default(),
+            others: super::others::Others::default(),
             published: Published::default(),
             timelines: Timelines::default(),
             later: Due::default(),
@@ -101,6 +103,7 @@ impl Core {
             Event::Fact(Fact::Started(workload)) => self.timelines.started(&workload, now),
             Event::Fact(fact) => {
                 let completes = fact == Fact::Complete && !self.inventory.is_complete();
+                self.look_at_others(&fact);
                 let touched = self.inventory.apply(fact);
                 self.settle(touched);
                 if completes {
@@ -321,6 +324,10 @@ impl Core {
                 self.work.remove(subject);
             }
         }
+    }
+
+    pub(super) fn is_running(&self, subject: &Subject) -> bool {
+        self.work.get(subject).is_some_and(|work| work.running)
     }
 
     /// A job about `subject` that is one transaction.

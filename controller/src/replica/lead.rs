@@ -112,6 +112,7 @@ impl Core {
     fn forget(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
         self.led.workloads.remove(workload);
         self.led.offered.remove(workload);
+        self.others.forget(workload);
         let view = self.inventory.view(workload);
         let wake = view.wake_record.map(|wake| (Key::Wake(workload.clone()), wake.revision));
         let drain = view.drain_record.map(|drain| (Key::Drain(workload.clone()), drain.revision));
@@ -201,7 +202,7 @@ impl Core {
     fn lead_drain(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
         let view = self.inventory.view(workload);
         let open = view.drain().is_some_and(|drain| drain.record.is_open());
-        let all_vote_idle = self.records.all_vote_idle(workload);
+        let all_vote_idle = self.records.all_vote_idle(workload) && !self.is_left_alone(workload);
         if !open && !all_vote_idle {
             self.led.offered.remove(workload);
             return None;
@@ -334,6 +335,7 @@ impl Core {
         match outcome {
             Outcome::Scaled(_) => {
                 self.timelines.scaled(workload, self.now);
+                self.others.wrote(workload);
             }
             Outcome::ScaleRefused(problem) => {
                 let attempts =

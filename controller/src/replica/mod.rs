@@ -10,6 +10,7 @@ mod effects;
 mod event;
 mod gate;
 mod lead;
+mod others;
 mod ports;
 mod publish;
 mod records;

@@ -36,7 +36,7 @@ impl Core {
         Status {
             phase,
             address: self.records.address(id),
-            conditions: vec![self.ready(id, facts)],
+            conditions: [self.ready(id, facts)].into_iter().chain(self.drains_paused(facts)).collect(),
             last_wake_unix_ms: view.and_then(|view| Some(view.wake()?.record.opened_unix_ms)),
             idle_since_unix_ms: idle_since,
             workload,
@@ -65,5 +65,21 @@ impl Core {
             });
         }
         self.published.lost.get(id).cloned()
+    }
+
+    /// `DrainsPaused`: said only while it holds.
+    fn drains_paused(&self, facts: &UpstreamFacts) -> Option<Condition> {
+        let Target::Workload(workload) = &facts.target else { return None };
+        self.is_left_alone(workload).then(|| Condition {
+            kind: "DrainsPaused",
+            holds: true,
+            problem: Problem {
+                reason: "ScaledByOthers".into(),
+                message: format!(
+                    "something else scaled {workload} between zero and more three times within an hour; it is not scaled \
+                     down until an hour has passed without. Let one of the two scale it"
+                ),
+            },
+        })
     }
 }

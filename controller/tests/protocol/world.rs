@@ -300,7 +300,7 @@ impl World {
             }
             WakeStep::RecordScaled { .. } => self.wake = Some((WakeState::Scaled, self.write())),
             WakeStep::Retire { .. } | WakeStep::GiveUp { .. } => {
-                self.wake = Some((WakeState::Retired, self.write()))
+                self.wake = Some((WakeState::Retired, self.write()));
             }
         }
     }
