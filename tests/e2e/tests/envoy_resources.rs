@@ -89,7 +89,7 @@ fn snapshot(upstreams: &BTreeMap<UpstreamId, UpstreamSpec>, activator: Activator
     let mut changes = Vec::new();
     for (id, spec) in upstreams {
         changes.push(set(type_url::CLUSTER, id, &cluster(id, spec)));
-        let cold = assignment(id, &Route::Activator { drain: None }, activator);
+        let cold = assignment(id, &Route::Activator { drain: None }, Some(activator));
         changes.push(set(type_url::ENDPOINTS, id, &cold));
         if let Some(port) = spec.listen_port {
             let listener = tcp_listener(OPTIONS, id, port);
@@ -130,7 +130,7 @@ fn envoy_takes_every_kind_of_resource_and_follows_a_switch_of_endpoints() {
         assert!(own_host.ends_with("activator"), "{own_host}");
 
         let cart = UpstreamId::new("shop", "cart", 80);
-        let warm = assignment(&cart, &Route::Pods(vec![pod]), ActivatorAddress(activator));
+        let warm = assignment(&cart, &Route::Pods(vec![pod]), Some(ActivatorAddress(activator)));
         server.apply([set(type_url::ENDPOINTS, &cart, &warm)]);
         let name = cart.to_string();
         until::done("Envoy's ACK", server.until_acked(NODE, &type_url::ENDPOINTS.into(), &name)).await;
