@@ -26,7 +26,7 @@ use crate::report::Reporter;
 use crate::session::{Moment, SessionService};
 use crate::source::{Scaler, Source, SourceError};
 use crate::store::{LeaseId, Room, Store, WatchEvent, keep_lease};
-use crate::translate::{ListenerOptions, type_url};
+use crate::translate::{ListenerOptions, Names, type_url};
 
 /// Which record forms this build can read (rule L4).
 const PROTOCOL_LEVEL: u32 = 1;
@@ -50,8 +50,8 @@ pub struct ReplicaOptions {
     pub quarantine: Duration,
     /// Where Envoys listen.
     pub listeners: ListenerOptions,
-    /// The cluster's DNS domain, as `cluster.local`.
-    pub cluster_domain: String,
+    /// How Services are called.
+    pub names: Names,
     /// Drains on offer at once, at most; at least 1.
     pub max_offers: usize,
     /// This replica's own records end this long after it was last heard of; seconds.
@@ -132,7 +132,7 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
         pool: options.pool,
         quarantine: options.quarantine,
         listeners: options.listeners,
-        cluster_domain: options.cluster_domain,
+        names: options.names,
         max_offers: options.max_offers.max(1),
     });
     let gate = Arc::new(Gate::default());
