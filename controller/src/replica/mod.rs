@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use crate::model::Replica;
 use crate::plan::ports::PortPool;
-use crate::translate::ListenerOptions;
+use crate::translate::{ListenerOptions, Names};
 
 /// What the core must know beforehand.
 #[derive(Debug, Clone)]
@@ -40,8 +40,8 @@ pub struct CoreOptions {
     pub quarantine: Duration,
     /// Where Envoys listen.
     pub listeners: ListenerOptions,
-    /// The cluster's DNS domain, as `cluster.local`.
-    pub cluster_domain: String,
+    /// How Services are called.
+    pub names: Names,
     /// Drains on offer at once, at most (rule D1); at least 1.
     pub max_offers: usize,
 }

@@ -102,7 +102,7 @@ impl Core {
     fn shared_resources(&mut self, changes: &mut Vec<Change>) {
         let upstreams = self.inventory.upstreams();
         let options = self.options.listeners;
-        let settled = settle(upstreams, options, &self.options.cluster_domain);
+        let settled = settle(upstreams, options, &self.options.names);
         let routes = route_configuration(&settled.domains, |id| Some(upstreams.get(id)?.spec.clone()));
         changes.push(set(type_url::ROUTES, ROUTE_CONFIGURATION.into(), &routes));
         let mut listeners = vec![http_listener(options)];

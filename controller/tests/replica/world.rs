@@ -19,7 +19,7 @@ use zenvoy_controller::report::{Happening, Occasion, Status};
 use zenvoy_controller::session::{Activity, Demand, Moment};
 use zenvoy_controller::source::{Pod, ScaleError, ScaleWrite, Scaler};
 use zenvoy_controller::store::{MemoryStore, Room, Store, WatchEvent};
-use zenvoy_controller::translate::ListenerOptions;
+use zenvoy_controller::translate::{ListenerOptions, Names};
 use zenvoy_shared::id::{ControllerId, DrainId, NodeEpoch, NodeId, Uid, UpstreamId, WorkloadId};
 use zenvoy_shared::proto::held_upstream::Verdict;
 use zenvoy_shared::proto::{HELD_UPSTREAM, HeldUpstream};
@@ -160,7 +160,7 @@ impl World {
                 http_port: 10_000,
                 tls_port: 10_443,
             },
-            cluster_domain: "cluster.local".into(),
+            names: Names::default(),
             max_offers: 8,
         });
         let executor = Executor::new(Arc::new(store.clone()), Arc::new(api.clone()));
