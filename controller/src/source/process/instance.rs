@@ -10,18 +10,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use zenvoy_shared::id::Uid;
 
 use super::config::ProcessSpec;
 use super::keeper::{Keeper, Kept, Running};
-use super::output::{self, Tail};
 use super::probe;
 
 /// After so long without readiness the log says on which port the command should listen.
 const REMIND_AFTER: Duration = Duration::from_secs(10);
-/// The output closes with the last descendant; it is not waited for longer than this.
-const OUTPUT_TIME: Duration = Duration::from_secs(1);
 
 /// What happens to an instance before its end.
 #[derive(Debug)]
@@ -68,24 +64,22 @@ impl fmt::Display for How {
 pub(super) async fn live(
     uid: Uid,
     spec: Arc<ProcessSpec>,
-    keeper: Arc<Keeper>,
+    by: Arc<Keeper>,
     events: mpsc::Sender<(Uid, Event)>,
     stop: CancellationToken,
 ) -> (Uid, Ending) {
     let begun = Instant::now();
-    let started = free_ports(&spec).and_then(|ports| Ok((keeper.run(command(&spec, &ports))?, ports)));
-    let ((running, output), ports) = match started {
+    let started = free_ports(&spec).and_then(|ports| Ok((by.run(command(&spec, &ports))?, ports)));
+    let (mut running, ports) = match started {
         Ok(started) => started,
         Err(error) => {
             let how = How::NotStarted(error.to_string());
             return (uid, Ending { how, last_lines: Vec::new(), ran: Duration::ZERO });
         }
     };
-    let output = AbortOnDropHandle::new(tokio::spawn(output::collect(output)));
     let _ = events.send((uid.clone(), Event::Started)).await;
-    let status = follow(&uid, &spec, ports, running, &events, &stop).await;
-    let tail = tokio::time::timeout(OUTPUT_TIME, output).await;
-    let last_lines = tail.ok().and_then(Result::ok).map(Tail::into_lines).unwrap_or_default();
+    let status = follow(&uid, &spec, ports, &mut running, &events, &stop).await;
+    let last_lines = running.last_lines().await;
     let how = match status.map(|status| status.code()) {
         Ok(Some(code)) => match u8::try_from(code).unwrap_or(u8::MAX) {
             killed @ 129..=192 => How::Killed(killed - 128),
@@ -101,7 +95,7 @@ async fn follow(
     uid: &Uid,
     spec: &ProcessSpec,
     ports: BTreeMap<String, u16>,
-    mut running: Running,
+    running: &mut Running,
     events: &mpsc::Sender<(Uid, Event)>,
     stop: &CancellationToken,
 ) -> io::Result<std::process::ExitStatus> {

@@ -6,7 +6,6 @@ mod config;
 mod file;
 mod instance;
 pub mod keeper;
-mod output;
 mod pool;
 mod probe;
 mod run;

@@ -68,7 +68,7 @@ enum InstanceState {
 
 impl Pool {
     /// Takes over a configuration: what vanished ends, what changed is started anew at the same count.
-    pub(super) fn load(&mut self, config: Config, now: Instant) {
+    pub(super) fn load(&mut self, config: &Config, now: Instant) {
         for id in self.processes.keys().filter(|id| !config.processes.contains_key(id)) {
             self.topics.insert(Topic::Workload(id.clone()));
         }
@@ -79,8 +79,8 @@ impl Pool {
             .cloned()
             .chain(self.instances.values().map(|i| i.workload.clone()))
             .collect();
-        for (id, spec) in config.processes {
-            self.define(&id, spec);
+        for (id, spec) in &config.processes {
+            self.define(id, spec);
         }
         for id in self.upstreams.keys().chain(config.upstreams.keys()) {
             if self.upstreams.get(id) != config.upstreams.get(id) {
@@ -88,19 +88,19 @@ impl Pool {
                 self.topics.insert(Topic::Endpoints(id.clone()));
             }
         }
-        self.upstreams = config.upstreams;
+        self.upstreams.clone_from(&config.upstreams);
         self.topics.insert(Topic::Complete);
         for id in &ids {
             self.reconcile(id, now);
         }
     }
 
-    fn define(&mut self, id: &WorkloadId, spec: Arc<ProcessSpec>) {
+    fn define(&mut self, id: &WorkloadId, spec: &Arc<ProcessSpec>) {
         let next = self.version + 1;
         match self.processes.get_mut(id) {
-            Some(known) if known.spec == spec => return,
+            Some(known) if known.spec == *spec => return,
             Some(known) => {
-                known.spec = spec;
+                known.spec = spec.clone();
                 known.version.generation += 1;
                 known.backoff = Backoff::default();
             }
@@ -111,7 +111,8 @@ impl Pool {
                     generation: 1,
                     observed_generation: 1,
                 };
-                let process = Process { spec, version, replicas: 0, backoff: Backoff::default() };
+                let process =
+                    Process { spec: spec.clone(), version, replicas: 0, backoff: Backoff::default() };
                 self.processes.insert(id.clone(), process);
             }
         }

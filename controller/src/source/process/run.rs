@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zenvoy_shared::id::{Uid, WorkloadId};
@@ -29,7 +29,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct ProcessSource {
     path: PathBuf,
-    config: Config,
+    config: watch::Sender<Arc<Config>>,
     keeper: Arc<Keeper>,
     questions: mpsc::Receiver<Question>,
 }
@@ -45,10 +45,17 @@ pub struct ProcessScaler {
 /// # Errors
 /// When the file cannot be read or is not valid.
 pub fn open(path: PathBuf, keeper: Keeper) -> Result<(ProcessSource, ProcessScaler), FileError> {
-    let config = file::read(&path)?;
+    let config = watch::Sender::new(Arc::new(file::read(&path)?));
     let (sender, questions) = mpsc::channel(BUFFER);
     let source = ProcessSource { path, config, keeper: Arc::new(keeper), questions };
     Ok((source, ProcessScaler { questions: sender }))
+}
+
+impl ProcessSource {
+    /// The configuration in use, now and after each change of the file.
+    pub fn config(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.subscribe()
+    }
 }
 
 #[derive(Debug)]
@@ -65,13 +72,13 @@ impl Source for ProcessSource {
         facts: mpsc::Sender<Fact>,
         stop: CancellationToken,
     ) -> Result<(), SourceError> {
-        let mut watch = FileWatch::new(&self.path)
+        let mut file = FileWatch::new(&self.path)
             .map_err(|error| SourceError(format!("watch {}: {error}", self.path.display())))?;
         let (events, mut happened) = mpsc::channel(BUFFER);
         let mut running =
             Instances { keeper: self.keeper, events, stops: BTreeMap::new(), tasks: JoinSet::new() };
         let mut pool = Pool::default();
-        pool.load(self.config, Instant::now());
+        pool.load(&self.config.borrow(), Instant::now());
         while !stop.is_cancelled() {
             running.carry_out(&mut pool);
             tokio::select! {
@@ -89,10 +96,11 @@ impl Source for ProcessSource {
                     }
                 }
                 () = at(pool.due()) => pool.tick(Instant::now()),
-                () = watch.changed() => match file::read(&self.path) {
+                () = file.changed() => match file::read(&self.path) {
                     Ok(config) => {
                         tracing::info!(file = %self.path.display(), "took over the changed file");
-                        pool.load(config, Instant::now());
+                        pool.load(&config, Instant::now());
+                        self.config.send_replace(Arc::new(config));
                     }
                     Err(error) => tracing::error!("the changed file is not used, the last good one stays: {error}"),
                 },

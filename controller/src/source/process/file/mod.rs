@@ -14,6 +14,7 @@ use serde_saphyr::{Location, Spanned};
 use zenvoy_shared::id::{Protocol, UpstreamId, WorkloadId};
 
 use self::form::{CommandForm, FileForm, UpstreamForm};
+use self::text::Name;
 use super::config::{Config, ProcessSpec, ProcessUpstream, Readiness};
 use crate::model::UpstreamSpec;
 
@@ -252,11 +253,25 @@ impl Builder<'_> {
 }
 
 impl UpstreamForm {
+    /// Its own, and one under `localhost`, which resolves to this machine without any set-up.
+    fn hosts(&self) -> Vec<String> {
+        let own = self.hosts.iter().map(ToString::to_string);
+        let default = (self.protocol.0 != Protocol::Tcp).then(|| match self.namespace.as_str() {
+            Name::LOCAL => format!("{}.localhost", self.name.as_str()),
+            namespace => format!("{}.{namespace}.localhost", self.name.as_str()),
+        });
+        let mut hosts: Vec<String> = own.collect();
+        if let Some(default) = default.filter(|host| !hosts.contains(host)) {
+            hosts.push(default);
+        }
+        hosts
+    }
+
     fn spec(&self) -> UpstreamSpec {
         let default = UpstreamSpec::default();
         UpstreamSpec {
             protocol: self.protocol.0,
-            hosts: self.hosts.iter().map(ToString::to_string).collect(),
+            hosts: self.hosts(),
             listen_port: self.listen_port.map(std::num::NonZeroU16::get),
             idle_after: self.idle_after.map_or(default.idle_after, |span| span.0),
             wake_timeout: self.wake_timeout.map_or(default.wake_timeout, |span| span.0),

@@ -23,7 +23,8 @@ fn a_minimal_upstream_has_kubernetes_defaults_and_the_files_folder() {
     let config = config(WEB);
     let id = UpstreamId::new("local", "web", 80);
     let web = &config.upstreams[&id];
-    assert_eq!(web.spec, UpstreamSpec::default());
+    let expected = UpstreamSpec { hosts: vec!["web.localhost".into()], ..UpstreamSpec::default() };
+    assert_eq!(web.spec, expected);
     assert_eq!(web.workload, WorkloadId::new("local", KIND, "web"));
     let process = &config.processes[&web.workload];
     assert_eq!(process.command, ["serve", "{port}"]);

@@ -42,8 +42,11 @@ impl Name {
         &self.0
     }
 
+    /// The namespace of what names none.
+    pub(super) const LOCAL: &str = "local";
+
     pub(super) fn local() -> Self {
-        Self("local".into())
+        Self(Self::LOCAL.into())
     }
 }
 

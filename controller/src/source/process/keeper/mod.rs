@@ -7,6 +7,7 @@
 
 mod descendants;
 mod keep;
+mod output;
 mod start;
 
 use std::ffi::OsString;
@@ -19,10 +20,15 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use keep::{KeepError, keep};
 pub use start::{StartError, start};
 
+use self::output::Tail;
+
+/// The output closes with the last descendant; it is not waited for longer than this.
+const OUTPUT_TIME: Duration = Duration::from_secs(1);
 /// Beyond the grace: how long the keeper may take to kill and to end.
 const LAST_RESORT: Duration = Duration::from_secs(15);
 
@@ -55,11 +61,12 @@ pub struct Running {
     lifeline: Option<ChildStdin>,
     group: Option<Pid>,
     grace: Duration,
+    output: AbortOnDropHandle<Tail>,
 }
 
 impl Keeper {
-    /// Starts a command. What it writes, to either stream, comes in order out of the pipe.
-    pub fn run(&self, command: Kept) -> io::Result<(Running, pipe::Receiver)> {
+    /// Starts a command. It has no input; of what it writes, to either stream, the last lines are kept.
+    pub fn run(&self, command: Kept) -> io::Result<Running> {
         if !command.directory.is_dir() {
             let message = format!("its working directory {} does not exist", command.directory.display());
             return Err(io::Error::new(io::ErrorKind::NotFound, message));
@@ -78,10 +85,11 @@ impl Keeper {
             .process_group(0)
             .spawn()?;
         let group = keeper.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        let output = pipe::Receiver::from_owned_fd(reader.into())?;
+        let output = output::collect(pipe::Receiver::from_owned_fd(reader.into())?);
+        let output = AbortOnDropHandle::new(tokio::spawn(output));
         // Out of the child's hands: waiting for it would close the pipe that keeps the command running.
         let lifeline = keeper.stdin.take();
-        Ok((Running { keeper, lifeline, group, grace: command.grace }, output))
+        Ok(Running { keeper, lifeline, group, grace: command.grace, output })
     }
 }
 
@@ -97,7 +105,7 @@ impl Running {
     }
 
     /// Ends the command: SIGTERM, the grace, SIGKILL. Returns when all its descendants are gone.
-    pub async fn stop(mut self) -> io::Result<ExitStatus> {
+    pub async fn stop(&mut self) -> io::Result<ExitStatus> {
         drop(self.lifeline.take());
         match tokio::time::timeout(self.grace + LAST_RESORT, self.keeper.wait()).await {
             Ok(status) => status,
@@ -107,6 +115,12 @@ impl Running {
                 self.keeper.wait().await
             }
         }
+    }
+
+    /// What the command wrote last, oldest first; after its end.
+    pub async fn last_lines(self) -> Vec<String> {
+        let tail = tokio::time::timeout(OUTPUT_TIME, self.output).await;
+        tail.ok().and_then(Result::ok).map(Tail::into_lines).unwrap_or_default()
     }
 
     /// The keeper was killed: what stayed in its group must not live on.

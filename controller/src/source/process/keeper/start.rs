@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
 
 /// The command was not started.
@@ -42,7 +42,9 @@ impl StartError {
 /// Becomes the command `argv`; returns only when that fails. `keeper` is the process id of the parent: if that dies, the
 /// kernel kills the command, which `exec` does not undo.
 pub fn start(keeper: i32, argv: &[OsString]) -> StartError {
-    if let Err(error) = prctl::set_pdeathsig(Signal::SIGKILL) {
+    // The keeper takes its signals from a descriptor; what it blocked for that would stay blocked in the command.
+    let tied = prctl::set_pdeathsig(Signal::SIGKILL).and_then(|()| SigSet::all().thread_unblock());
+    if let Err(error) = tied {
         return error.into();
     }
     if getppid() != Pid::from_raw(keeper) {

@@ -36,7 +36,7 @@ fn config(command: &str) -> Config {
 
 fn loaded() -> Pool {
     let mut pool = Pool::default();
-    pool.load(config("serve"), Instant::now());
+    pool.load(&config("serve"), Instant::now());
     facts(&mut pool);
     pool
 }
@@ -75,7 +75,7 @@ fn ending() -> Ending {
 #[test]
 fn everything_is_said_once_and_then_that_it_was_everything() {
     let mut pool = Pool::default();
-    pool.load(config("serve"), Instant::now());
+    pool.load(&config("serve"), Instant::now());
     let said = facts(&mut pool);
     assert!(matches!(
         said.as_slice(),
@@ -173,7 +173,7 @@ fn a_changed_command_ends_the_old_instances_before_new_ones_start() {
     let started = woken(&mut pool, 1);
     ready(&mut pool, &started[0]);
     let before = pool.read(&id()).expect("exists").version;
-    pool.load(config("serve-better"), Instant::now());
+    pool.load(&config("serve-better"), Instant::now());
     assert_eq!(steps(&mut pool), [Step::Stop(started[0].clone())]);
     pool.ended(&started[0], &ending(), Instant::now());
     let restarted = steps(&mut pool);
@@ -188,7 +188,7 @@ fn the_same_file_again_restarts_nothing() {
     let started = woken(&mut pool, 1);
     ready(&mut pool, &started[0]);
     facts(&mut pool);
-    pool.load(config("serve"), Instant::now());
+    pool.load(&config("serve"), Instant::now());
     assert!(steps(&mut pool).is_empty());
     assert_eq!(facts(&mut pool), [Fact::Complete]);
 }
@@ -199,12 +199,12 @@ fn what_vanishes_from_the_file_ends_and_comes_back_as_another_object() {
     let uid = pool.read(&id()).expect("exists").version.uid;
     let started = woken(&mut pool, 1);
     facts(&mut pool);
-    pool.load(Config::default(), Instant::now());
+    pool.load(&Config::default(), Instant::now());
     assert_eq!(steps(&mut pool), [Step::Stop(started[0].clone())]);
     let said = facts(&mut pool);
     assert!(said.contains(&Fact::UpstreamGone(upstream())) && said.contains(&Fact::WorkloadGone(id())));
     assert_eq!(pool.pods(&id()), Err(ScaleError::Missing(id())));
-    pool.load(config("serve"), Instant::now());
+    pool.load(&config("serve"), Instant::now());
     assert_ne!(pool.read(&id()).expect("exists").version.uid, uid);
 }
 
