@@ -13,7 +13,11 @@ use crate::model::{Fact, Problem, WorkloadFacts};
 pub trait Source: Send + 'static {
     /// Says what exists, then [`Fact::Complete`], then every change, until `stop`. Faults on the way are mended inside;
     /// an error is final.
-    async fn run(self: Box<Self>, facts: mpsc::Sender<Fact>, stop: CancellationToken) -> Result<(), SourceError>;
+    async fn run(
+        self: Box<Self>,
+        facts: mpsc::Sender<Fact>,
+        stop: CancellationToken,
+    ) -> Result<(), SourceError>;
 }
 
 /// A source cannot go on.
