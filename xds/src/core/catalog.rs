@@ -18,6 +18,18 @@ pub struct Change {
     pub content: Option<Bytes>,
 }
 
+impl Change {
+    /// Sets a resource to an encoded message.
+    pub fn set(type_url: impl Into<TypeUrl>, name: impl Into<Arc<str>>, content: impl Into<Bytes>) -> Self {
+        Self { type_url: type_url.into(), name: name.into(), content: Some(content.into()) }
+    }
+
+    /// Removes a resource.
+    pub fn remove(type_url: impl Into<TypeUrl>, name: impl Into<Arc<str>>) -> Self {
+        Self { type_url: type_url.into(), name: name.into(), content: None }
+    }
+}
+
 /// All resources, by type and name.
 #[derive(Debug, Default)]
 pub struct Catalog {

@@ -50,10 +50,17 @@ struct Subscription {
     dirty: BTreeSet<Arc<str>>,
     /// Sent even when the client has that version.
     forced: BTreeSet<Arc<str>>,
-    rejected: HashMap<Arc<str>, Option<Version>>,
+    rejected: HashMap<Arc<str>, Rejection>,
     outstanding: Option<Outstanding>,
     /// Nothing was answered yet: the first answer goes out even when empty.
     unanswered: bool,
+}
+
+/// A version that the client has refused, and its words.
+#[derive(Debug)]
+struct Rejection {
+    version: Option<Version>,
+    message: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -147,9 +154,45 @@ impl DeltaStream {
     pub fn acked(&self, type_url: &TypeUrl, name: &str) -> Option<&Option<Version>> {
         self.types.get(&(rank(type_url), type_url.clone()))?.acked.get(name)
     }
+
+    /// Whether the client wants to know of this resource.
+    pub fn subscribes(&self, type_url: &TypeUrl, name: &str) -> bool {
+        self.types.get(&(rank(type_url), type_url.clone())).is_some_and(|state| state.wants(name))
+    }
+
+    /// The subscribed types: wildcard or not, how many names, how many resources wait for an answer.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&TypeUrl, bool, usize, usize)> {
+        self.types.iter().map(|((_, type_url), state)| {
+            let sent = state.outstanding.as_ref().map_or(0, |outstanding| outstanding.resources.len());
+            (type_url, state.wildcard, state.names.len(), state.dirty.len() + sent)
+        })
+    }
+
+    /// What the client refused of a type: name, version and its words.
+    pub fn rejections(
+        &self,
+        type_url: &TypeUrl,
+    ) -> impl Iterator<Item = (&Arc<str>, &Option<Version>, &Arc<str>)> {
+        let state = self.types.get(&(rank(type_url), type_url.clone()));
+        let rejected = state.into_iter().flat_map(|state| &state.rejected);
+        rejected.map(|(name, rejection)| (name, &rejection.version, &rejection.message))
+    }
 }
 
 impl Subscription {
+    /// Envoy shows a hash of this as the `version` gauge: of an assignment sent alone its own version, else a hash of
+    /// all that the client then has of the type.
+    fn version_after(&self, type_url: &TypeUrl, told: &[(Arc<str>, Option<Version>)]) -> String {
+        if let ([(_, Some(version))], 1) = (told, rank(type_url)) {
+            return version.to_string();
+        }
+        let mut all: Vec<_> =
+            self.has.iter().filter_map(|(name, version)| Some((name, version.as_ref()?))).collect();
+        all.sort_unstable();
+        let text: String = all.iter().map(|(name, version)| format!("{name}\0{version}\0")).collect();
+        Version::of(text.as_bytes()).to_string()
+    }
+
     fn on_answer(
         &mut self,
         type_url: &TypeUrl,
@@ -164,9 +207,11 @@ impl Subscription {
                 Some(Event::Acked { type_url, resources })
             }
             Some(error) => {
+                let message: Arc<str> = error.message.as_str().into();
                 for (name, version) in &resources {
-                    self.rejected.insert(name.clone(), version.clone());
-                    self.has.remove(name);
+                    let rejection = Rejection { version: version.clone(), message: message.clone() };
+                    // It may have applied the resource all the same, so a removal must still be told.
+                    self.rejected.insert(name.clone(), rejection);
                 }
                 Some(Event::Nacked { type_url, resources, message: error.message })
             }
@@ -234,13 +279,14 @@ impl Subscription {
                 continue;
             }
             let forced = self.forced.remove(&name);
-            if self.rejected.get(&name) == Some(&version) {
+            if self.rejected.get(&name).is_some_and(|rejection| rejection.version == version) {
                 continue;
             }
             self.rejected.remove(&name);
             let known = self.has.get(&name);
             let told_already = known == Some(&version) || (known.is_none() && version.is_none());
             if told_already && !forced {
+                self.acked.insert(name, version);
                 continue;
             }
             match found {
@@ -259,6 +305,7 @@ impl Subscription {
             return None;
         }
         self.unanswered = false;
+        response.system_version_info = self.version_after(type_url, &told);
         self.outstanding = Some(Outstanding { nonce: String::new(), resources: told });
         Some(response)
     }

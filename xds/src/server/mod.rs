@@ -1,9 +1,13 @@
-//! The tonic layer: one [`Server`] serves one set of resources to any number of clients.
+//! The tonic layer: one [`Server`] serves sets of resources to any number of clients.
 //! In: changes and streams; out: responses, and what who has applied.
 
+mod admit;
+mod snapshot;
+mod status;
 mod stream;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
@@ -12,94 +16,122 @@ use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::broadcast;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::core::{Catalog, Change, DeltaStream, TypeUrl, Version};
+pub use admit::{Admit, AdmitAll, Group, Peer, Variant};
+pub use snapshot::Snapshot;
+pub use status::{Event, RejectedStatus, StreamStatus, TypeStatus};
 
-/// Serves one set of resources. Clones share it.
-#[derive(Debug, Clone, Default)]
+use crate::core::{Change, TypeUrl, Version};
+
+/// How many events a slow subscriber may lag behind before it loses the oldest.
+const EVENTS: usize = 1024;
+
+/// Serves resources. Clones share everything.
+#[derive(Debug, Clone)]
 pub struct Server {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
-    /// Counts ACKs, so that those who wait for one look again.
-    acks: watch::Sender<u64>,
+    groups: Mutex<HashMap<Group, Snapshot>>,
+    events: broadcast::Sender<Event>,
+    admit: Arc<dyn Admit>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    catalog: Catalog,
-    streams: HashMap<u64, Client>,
-    opened: u64,
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
-#[derive(Debug)]
-struct Client {
-    node: String,
-    stream: DeltaStream,
-    wake: Arc<Notify>,
+/// How a [`Server`] is made.
+pub struct ServerBuilder {
+    admit: Arc<dyn Admit>,
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder").finish_non_exhaustive()
+    }
+}
+
+impl ServerBuilder {
+    /// Who is asked about each stream; everyone is admitted by default.
+    #[must_use]
+    pub fn admit(mut self, admit: Arc<dyn Admit>) -> Self {
+        self.admit = admit;
+        self
+    }
+
+    /// The server, with nothing to serve yet.
+    pub fn build(self) -> Server {
+        let (events, _) = broadcast::channel(EVENTS);
+        Server { shared: Arc::new(Shared { groups: Mutex::default(), events, admit: self.admit }) }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::builder().build()
+    }
 }
 
 impl Server {
-    /// Nothing to serve yet.
+    /// Admits everyone to the default group; nothing to serve yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in changes, all at once; clients are told before this returns to the runtime. From any thread.
+    /// For a server with other than default options.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder { admit: Arc::new(AdmitAll) }
+    }
+
+    /// The resources of a group.
+    pub fn snapshot(&self, group: &Group) -> Snapshot {
+        let mut groups = lock(&self.shared.groups);
+        let made = || Snapshot::new(group.clone(), self.shared.events.clone());
+        groups.entry(group.clone()).or_insert_with(made).clone()
+    }
+
+    /// As [`Snapshot::apply`], for the default group.
     pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
-        let mut state = self.lock();
-        let State { catalog, streams, .. } = &mut *state;
-        for change in changes {
-            let (type_url, name) = (change.type_url.clone(), change.name.clone());
-            if catalog.apply(change) {
-                streams.values_mut().for_each(|client| client.stream.on_change(&type_url, &name));
-            }
-        }
-        streams.values().for_each(|client| client.wake.notify_one());
+        self.snapshot(&Group::default()).apply(changes);
     }
 
-    /// The connected nodes, each with the version of the resource it has applied; `None`: nothing yet, or its removal.
+    /// As [`Snapshot::acked`], for the default group.
     pub fn acked(&self, type_url: &TypeUrl, name: &str) -> Vec<(String, Option<Version>)> {
-        let state = self.lock();
-        let version = |client: &Client| client.stream.acked(type_url, name).cloned().flatten();
-        state.streams.values().map(|client| (client.node.clone(), version(client))).collect()
+        self.snapshot(&Group::default()).acked(type_url, name)
     }
 
-    /// Waits until the node has applied what is served of the resource now, or later. Cancel it by dropping; give it a
-    /// deadline.
+    /// As [`Snapshot::until_acked`], for the default group.
     pub async fn until_acked(&self, node: &str, type_url: &TypeUrl, name: &str) {
-        let mut acks = self.shared.acks.subscribe();
-        loop {
-            acks.mark_unchanged();
-            {
-                let state = self.lock();
-                let served = state.catalog.get(type_url, name).map(|resource| resource.version.clone());
-                let mut clients = state.streams.values().filter(|client| client.node == node);
-                if clients.any(|client| client.stream.acked(type_url, name) == Some(&served)) {
-                    return;
-                }
-            }
-            if acks.changed().await.is_err() {
-                return;
-            }
-        }
+        self.snapshot(&Group::default()).until_acked(node, type_url, name).await;
     }
 
-    /// The gRPC service.
+    /// Events from now on, of all groups. A receiver that lags more than 1,024 events behind is told how many it lost.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.subscribe()
+    }
+
+    /// All streams of all groups, for a status page.
+    pub fn streams(&self) -> Vec<StreamStatus> {
+        let groups: Vec<Snapshot> = lock(&self.shared.groups).values().cloned().collect();
+        groups.iter().flat_map(Snapshot::streams).collect()
+    }
+
+    /// The aggregated gRPC service.
     pub fn service(&self) -> AggregatedDiscoveryServiceServer<Self> {
         AggregatedDiscoveryServiceServer::new(self.clone())
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is consistent between statements; a panic elsewhere must not take all clients down.
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// State is consistent between statements; a panic elsewhere must not take all clients down.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[tonic::async_trait]
@@ -118,6 +150,6 @@ impl AggregatedDiscoveryService for Server {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Ok(Response::new(stream::serve(self.clone(), request.into_inner())))
+        Ok(Response::new(stream::serve(self.clone(), request)))
     }
 }

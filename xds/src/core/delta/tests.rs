@@ -210,3 +210,27 @@ fn what_the_client_applied_is_known() {
     pair.acked();
     assert_eq!(pair.stream.acked(&CDS.into(), "a"), Some(&Some(Version::of(b"1"))));
 }
+
+#[test]
+fn an_assignment_sent_alone_carries_its_own_version_as_the_systems() {
+    let mut pair = Pair::default();
+    pair.set(EDS, "a", Some("1"));
+    pair.set(EDS, "b", Some("1"));
+    pair.ask(EDS, &["a", "b"]);
+    let both = pair.acked().system_version_info;
+    pair.set(EDS, "a", Some("2"));
+    let one = pair.acked();
+    assert_eq!(one.system_version_info, one.resources[0].version);
+    assert_ne!(both, Version::of(b"1").to_string());
+}
+
+#[test]
+fn what_the_client_already_had_counts_as_applied() {
+    let mut pair = Pair::default();
+    pair.set(CDS, "a", Some("1"));
+    pair.request(CDS, |request| {
+        request.initial_resource_versions = [("a".to_owned(), Version::of(b"1").to_string())].into();
+    });
+    pair.acked();
+    assert_eq!(pair.stream.acked(&CDS.into(), "a"), Some(&Some(Version::of(b"1"))));
+}
