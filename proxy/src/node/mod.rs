@@ -55,6 +55,15 @@ impl Moment {
     }
 }
 
+/// What controllers are told of this node at the end of its last session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// Nothing: its Envoy may still send traffic to pods, and the node counts on (rule N4).
+    Return,
+    /// Its Envoy has drained and will not come back.
+    Forget,
+}
+
 /// What the session has not been told yet.
 #[derive(Debug, Default, PartialEq)]
 pub struct News {
@@ -92,6 +101,8 @@ struct Books {
     proven: Vec<DrainId>,
     timings: VecDeque<proto::WakeTiming>,
     envoys: Envoys,
+    flushes: u64,
+    farewell: Option<Farewell>,
 }
 
 impl Node {
@@ -107,6 +118,8 @@ impl Node {
             proven: Vec::new(),
             timings: VecDeque::new(),
             envoys: Envoys::default(),
+            flushes: 0,
+            farewell: None,
         };
         let epoch = watch::Sender::new(NodeEpoch::fresh());
         Arc::new(Self { id, table, max_held, books: Mutex::new(books), news: Notify::new(), epoch })
@@ -144,10 +157,11 @@ impl Node {
     /// Takes in what an Envoy's `MetricsService` sink sent.
     pub fn flush(&self, envoy: EnvoyId, flush: &Flush, now: Moment) {
         let mut books = self.lock();
-        let Books { envoys, activities, proofs, accounts, proven, .. } = &mut *books;
+        let Books { envoys, activities, proofs, accounts, proven, flushes, .. } = &mut *books;
         if !envoys.is_only(envoy) {
             return;
         }
+        *flushes += 1;
         activities.flush(flush, now.at);
         let own = |upstream: &UpstreamId| self.own(accounts, upstream);
         proven.extend(proofs.flush(flush, own, now.unix_ms()));
@@ -197,6 +211,11 @@ impl Node {
         self.lock().envoys.count()
     }
 
+    /// How many flushes of Envoy's statistics were taken in.
+    pub fn flushes(&self) -> u64 {
+        self.lock().flushes
+    }
+
     /// Since when no Envoy lives, if one ever did.
     pub fn without_envoy_since(&self) -> Option<Instant> {
         self.lock().envoys.none_since()
@@ -223,6 +242,16 @@ impl Node {
         books.timings.push_back(timing);
         drop(books);
         self.news.notify_one();
+    }
+
+    /// Decides what the last session says at its end.
+    pub fn part(&self, farewell: Farewell) {
+        self.lock().farewell = Some(farewell);
+    }
+
+    /// What was decided.
+    pub fn farewell(&self) -> Option<Farewell> {
+        self.lock().farewell
     }
 
     /// When [`Node::expire`] is due.

@@ -63,6 +63,14 @@ pub enum InvalidHeld {
         /// As given.
         text: String,
     },
+    /// It speaks of another upstream than its name.
+    #[error("the resource {name:?} speaks of {upstream}")]
+    Name {
+        /// Of which upstream.
+        upstream: String,
+        /// The resource's name.
+        name: String,
+    },
     /// A field that must be there is not, or says nothing known.
     #[error("{upstream}: {field} is missing or unknown")]
     Field {
