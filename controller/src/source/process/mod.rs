@@ -13,5 +13,5 @@ mod topic;
 mod watch;
 
 pub use config::{Config, ProcessSpec, ProcessUpstream, Readiness};
-pub use file::{FileError, KIND, Place, read};
+pub use file::{FileError, KIND, LOCAL, Place, read};
 pub use run::{ProcessScaler, ProcessSource, open};

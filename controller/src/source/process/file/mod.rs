@@ -14,12 +14,13 @@ use serde_saphyr::{Location, Spanned};
 use zenvoy_shared::id::{Protocol, UpstreamId, WorkloadId};
 
 use self::form::{CommandForm, FileForm, UpstreamForm};
-use self::text::Name;
 use super::config::{Config, ProcessSpec, ProcessUpstream, Readiness};
 use crate::model::UpstreamSpec;
 
 /// The kind of workloads that are local commands.
 pub const KIND: &str = "Process.zenvoy.dev";
+/// The namespace of what names none.
+pub const LOCAL: &str = "local";
 
 /// A file of local commands that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -257,7 +258,7 @@ impl UpstreamForm {
     fn hosts(&self) -> Vec<String> {
         let own = self.hosts.iter().map(ToString::to_string);
         let default = (self.protocol.0 != Protocol::Tcp).then(|| match self.namespace.as_str() {
-            Name::LOCAL => format!("{}.localhost", self.name.as_str()),
+            LOCAL => format!("{}.localhost", self.name.as_str()),
             namespace => format!("{}.{namespace}.localhost", self.name.as_str()),
         });
         let mut hosts: Vec<String> = own.collect();

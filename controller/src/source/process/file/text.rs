@@ -42,11 +42,8 @@ impl Name {
         &self.0
     }
 
-    /// The namespace of what names none.
-    pub(super) const LOCAL: &str = "local";
-
     pub(super) fn local() -> Self {
-        Self(Self::LOCAL.into())
+        Self(super::LOCAL.into())
     }
 }
 
