@@ -1,5 +1,6 @@
 //! Logs: one subscriber for the whole process, for people or as JSON lines.
 
+use std::io::IsTerminal;
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
@@ -58,7 +59,8 @@ where
     let filter_layer = EnvFilter::try_new(filter)
         .map_err(|error| TelemetryError::Filter { filter: filter.into(), reason: error.to_string() })?;
     let registry = tracing_subscriber::registry().with(filter_layer);
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer);
     match format {
         LogFormat::Human => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),

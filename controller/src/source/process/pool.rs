@@ -70,7 +70,7 @@ impl Pool {
     /// Takes over a configuration: what vanished ends, what changed is started anew at the same count.
     pub(super) fn load(&mut self, config: &Config, now: Instant) {
         for id in self.processes.keys().filter(|id| !config.processes.contains_key(id)) {
-            self.topics.insert(Topic::Workload(id.clone()));
+            self.topics.insert(Topic::Gone(id.clone()));
         }
         self.processes.retain(|id, _| config.processes.contains_key(id));
         let ids: BTreeSet<WorkloadId> = config
@@ -254,7 +254,7 @@ impl Pool {
                     Fact::Upstream(id, facts)
                 }
             },
-            Topic::Workload(id) => match self.read(&id) {
+            Topic::Workload(id) | Topic::Gone(id) => match self.read(&id) {
                 None => Fact::WorkloadGone(id),
                 Some(facts) => Fact::Workload(id, facts),
             },

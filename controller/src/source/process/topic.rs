@@ -7,10 +7,12 @@ use zenvoy_shared::id::{UpstreamId, WorkloadId};
 pub(super) enum Topic {
     /// For the timeline: before what follows from it.
     Started(WorkloadId),
+    /// A workload's object: before the upstreams that stand on it.
+    Workload(WorkloadId),
     /// An upstream's configuration, or that it is gone.
     Upstream(UpstreamId),
-    /// A workload's object, or that it is gone.
-    Workload(WorkloadId),
+    /// A workload's object is gone: after the upstreams that stood on it.
+    Gone(WorkloadId),
     /// An upstream's ready instances.
     Endpoints(UpstreamId),
     /// After all the others of the first time.
