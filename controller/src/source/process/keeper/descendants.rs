@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nix::unistd::Pid;
 
 /// All living descendants of `root`. Since a subreaper adopts orphans, none can hide by leaving its parent.
-pub(super) fn of(root: Pid) -> Vec<Pid> {
+pub(super) fn of(root: Pid) -> BTreeSet<Pid> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for (pid, parent) in table() {
         children.entry(parent).or_default().push(pid);
@@ -19,6 +19,12 @@ pub(super) fn of(root: Pid) -> Vec<Pid> {
         }
     }
     found.into_iter().map(Pid::from_raw).collect()
+}
+
+/// Its own children only; a subreaper's are joined by orphans.
+pub(super) fn children_of(parent: Pid) -> BTreeSet<Pid> {
+    let own = table().into_iter().filter(|(_, of)| *of == parent.as_raw());
+    own.map(|(pid, _)| Pid::from_raw(pid)).collect()
 }
 
 /// Every process with its parent.
@@ -67,6 +73,7 @@ mod tests {
         shell.kill().and_then(|()| shell.wait()).expect("ended");
         assert!(found.contains(&Pid::from_raw(child)));
         assert_eq!(below.len(), 1);
-        assert!(found.contains(&below[0]));
+        assert!(below.is_subset(&found));
+        assert!(below.is_disjoint(&children_of(Pid::this())));
     }
 }

@@ -1,5 +1,6 @@
 //! The keeper's own life: one thread, no runtime, nothing that could fail late.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +17,7 @@ use nix::unistd::Pid;
 
 use super::descendants;
 
-/// Between two rounds of SIGKILL: a process that forks while it is being killed leaves children for the next round.
+/// Between two rounds of signals: a process that forks while it is being ended leaves children for the next round.
 const ROUND: Duration = Duration::from_millis(20);
 /// What survives SIGKILL for so long hangs in the kernel; nobody can end it.
 const KILL_TIME: Duration = Duration::from_secs(10);
@@ -122,12 +123,18 @@ impl Keep {
         }
     }
 
-    /// SIGTERM to all, then until none is left or the grace is over.
+    /// SIGTERM to all, then until none is left or the grace is over. What was forked meanwhile is told when it has lost its
+    /// parent; while it has one, it may be what the parent's own way to end needs.
     fn end_gently(&mut self, grace: Duration) -> Result<(), Errno> {
         let deadline = Instant::now() + grace;
-        signal_all(Signal::SIGTERM);
+        let mut told = descendants::of(Pid::this());
+        signal_each(&told, Signal::SIGTERM);
         while self.reap()? && Instant::now() < deadline {
-            self.wait(deadline.saturating_duration_since(Instant::now()))?;
+            self.wait(ROUND.min(deadline.saturating_duration_since(Instant::now())))?;
+            let orphans: BTreeSet<Pid> =
+                descendants::children_of(Pid::this()).difference(&told).copied().collect();
+            signal_each(&orphans, Signal::SIGTERM);
+            told.extend(orphans);
         }
         Ok(())
     }
@@ -136,7 +143,7 @@ impl Keep {
     fn kill(&mut self) -> Result<(), Errno> {
         let deadline = Instant::now() + KILL_TIME;
         while self.reap()? && Instant::now() < deadline {
-            signal_all(Signal::SIGKILL);
+            signal_each(&descendants::of(Pid::this()), Signal::SIGKILL);
             self.wait(ROUND)?;
         }
         Ok(())
@@ -153,9 +160,9 @@ impl Keep {
     }
 }
 
-fn signal_all(signal: Signal) {
-    for pid in descendants::of(Pid::this()) {
+fn signal_each(pids: &BTreeSet<Pid>, signal: Signal) {
+    for pid in pids {
         // It may have ended meanwhile.
-        let _ = kill(pid, signal);
+        let _ = kill(*pid, signal);
     }
 }
