@@ -1,0 +1,145 @@
+//! The session: what is stated anew after a break, one fate of all streams, epochs.
+
+use std::time::Duration;
+
+use zenvoy_e2e::net::in_namespace;
+use zenvoy_proxy::Goodbye;
+use zenvoy_shared::proto::upstream_activity::State;
+
+use crate::backend::HttpPod;
+use crate::controller::Controller;
+use crate::envoy::Envoy;
+use crate::resources::{Upstream, forward};
+use crate::world::{CONTROLLER, NODE, World, get, options, serve_cold, until};
+
+/// The ids of the streams that Envoy and the proxy have open at a controller.
+fn streams(controller: &Controller) -> Vec<u64> {
+    let mut streams: Vec<u64> = controller.xds.streams().iter().map(|stream| stream.stream).collect();
+    streams.sort_unstable();
+    streams
+}
+
+#[test]
+fn held_connections_wait_on_when_the_controller_dies_and_the_next_is_told_everything() {
+    in_namespace(async {
+        let (cart, db) = (Upstream::http(), Upstream::tcp());
+        let mut world = World::start(&[&cart, &db]).await;
+        let _envoy = world.envoy(&[&cart]).await;
+        let answer = tokio::spawn(get(cart.listener, "/"));
+        let first = world.controller.until_demanded(&[cart.name]).await;
+        world.controller.until_idle(db.name).await;
+        let epoch = world.controller.hello(1).await.epoch;
+
+        let next = Controller::start("127.0.0.1:0".parse().expect("an address"));
+        std::mem::replace(&mut world.controller, next).kill();
+        until("the break", || {
+            let open = serde_json::to_value(world.handle.status().session).expect("JSON");
+            (open["state"] == "opening").then_some(())
+        })
+        .await;
+        assert_eq!(world.upstream(&cart).connections.held_now, 1);
+        world.controller = Controller::start(CONTROLLER);
+        serve_cold(&world.controller, &[&cart, &db]);
+
+        let hello = world.controller.hello(1).await;
+        assert_eq!(hello.demand, Some(first), "the same wake: the same trace");
+        assert_eq!(hello.epoch, epoch);
+        let activity = hello.activity.expect("activity").upstreams;
+        let idle = activity.iter().find(|one| one.upstream == db.name).and_then(|one| one.state);
+        assert!(matches!(idle, Some(State::IdleForMs(_))), "rule V1: {idle:?}");
+        let pod = HttpPod::start("10.42.0.1:80").await;
+        world.controller.xds.apply([cart.row(forward(&[pod.address])), cart.endpoints(&[pod.address])]);
+        assert!(answer.await.expect("no panic").expect("an answer").ends_with("pod"));
+    });
+}
+
+#[test]
+fn when_the_session_ends_all_streams_are_opened_anew() {
+    in_namespace(async {
+        let cart = Upstream::http();
+        let world = World::start(&[&cart]).await;
+        let _envoy = world.envoy(&[&cart]).await;
+        let before = streams(&world.controller);
+        assert_eq!(before.len(), 2, "the proxy's and Envoy's");
+        world.controller.end_session();
+        world.controller.hello(2).await;
+        until("two new streams", || {
+            let now = streams(&world.controller);
+            (now.len() == 2 && now.iter().all(|stream| !before.contains(stream))).then_some(())
+        })
+        .await;
+        let (first, second) = (world.controller.hello(1).await, world.controller.hello(2).await);
+        assert_eq!(first.epoch, second.epoch, "the same Envoy on the same connection");
+    });
+}
+
+#[test]
+fn another_envoy_begins_a_new_epoch_and_a_session_that_says_so() {
+    in_namespace(async {
+        let cart = Upstream::http();
+        let world = World::start(&[&cart]).await;
+        let envoy = world.envoy(&[&cart]).await;
+        let epoch = world.controller.hello(1).await.epoch;
+        envoy.kill().await;
+        let _envoy = Envoy::start(NODE, &world.local);
+        let hello = world.controller.hello(2).await;
+        assert_ne!(hello.epoch, epoch);
+        world.flushes(2).await;
+        world.controller.until_idle(cart.name).await;
+        assert_eq!(world.controller.hellos(), 2);
+    });
+}
+
+#[test]
+fn an_envoy_of_another_name_is_refused_and_told_why() {
+    in_namespace(async {
+        let world = World::start(&[&Upstream::http()]).await;
+        let envoy = Envoy::start("node-2", &world.local);
+        until("a refusal in Envoy's log", || {
+            envoy.log().contains("zenvoy%20bootstrap%20--node%20node-1").then_some(())
+        })
+        .await;
+        assert_eq!((world.handle.status().envoys, streams(&world.controller).len()), (0, 1));
+    });
+}
+
+#[test]
+fn envoy_reaches_the_proxy_by_a_unix_socket_too() {
+    in_namespace(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let local = format!("unix:{}/proxy.sock", folder.path().display()).parse().expect("an address");
+        let cart = Upstream::http();
+        let world = World::with(zenvoy_proxy::ProxyOptions { local, ..options() }, &[&cart]).await;
+        let _envoy = world.envoy(&[&cart]).await;
+        world.controller.until_idle(cart.name).await;
+    });
+}
+
+#[test]
+fn goodbye_is_said_when_envoy_is_gone_and_not_while_it_lives() {
+    in_namespace(async {
+        let cart = Upstream::http();
+        let world = World::start(&[&cart]).await;
+        let envoy = world.envoy(&[&cart]).await;
+        let controller = world.ended().await;
+        assert!(!controller.said_goodbye(), "the node counts on: its Envoy may send traffic to pods");
+        envoy.kill().await;
+        drop(controller);
+
+        let world = World::start(&[&cart]).await;
+        let envoy = world.envoy(&[&cart]).await;
+        envoy.kill().await;
+        tokio::time::sleep(Duration::from_millis(2100)).await; // the time itself is what is tested
+        assert!(world.ended().await.said_goodbye());
+    });
+}
+
+#[test]
+fn goodbye_is_said_without_an_envoy_only_when_asked_for() {
+    in_namespace(async {
+        let cart = Upstream::http();
+        assert!(!World::start(&[&cart]).await.ended().await.said_goodbye());
+        let options = zenvoy_proxy::ProxyOptions { goodbye: Goodbye::Always, ..options() };
+        assert!(World::with(options, &[&cart]).await.ended().await.said_goodbye());
+    });
+}
