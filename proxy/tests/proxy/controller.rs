@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::ServerTlsConfig;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 use zenvoy_shared::proto::controller_message::Message as ToNode;
@@ -24,6 +25,7 @@ use zenvoy_shared::proto::node_message::Message as FromNode;
 use zenvoy_shared::proto::sessions_server::{Sessions, SessionsServer};
 use zenvoy_shared::proto::upstream_activity::State;
 use zenvoy_shared::proto::{ControllerMessage, Demand, Hello, NodeMessage, Quiet, WakeTiming, Welcome};
+use zenvoy_shared::tls::TlsFiles;
 use zenvoy_xds::server::Server;
 
 use crate::world::until;
@@ -52,18 +54,29 @@ impl Controller {
     pub(crate) fn start(address: SocketAddr) -> Self {
         let xds = Server::new();
         let service = xds.service();
-        Self::with(address, xds, move |server| server.add_service(service))
+        Self::with(address, xds, None, move |server| server.add_service(service))
+    }
+
+    /// That speaks TLS as `own`, with nodes that `nodes`' authority vouches for.
+    pub(crate) fn tls(address: SocketAddr, own: &TlsFiles, nodes: &TlsFiles) -> Self {
+        let identity = own.read_identity().expect("files").expect("an identity");
+        let ca = nodes.read_ca().expect("a file").expect("an authority");
+        let tls = ServerTlsConfig::new().identity(identity).client_ca_root(ca);
+        let xds = Server::new();
+        let service = xds.service();
+        Self::with(address, xds, Some(tls), move |server| server.add_service(service))
     }
 
     /// Whose ADS says back what it is sent.
     pub(crate) fn echo(address: SocketAddr) -> Self {
         let ads = AggregatedDiscoveryServiceServer::new(Echo).max_decoding_message_size(usize::MAX);
-        Self::with(address, Server::new(), move |server| server.add_service(ads))
+        Self::with(address, Server::new(), None, move |server| server.add_service(ads))
     }
 
     fn with(
         address: SocketAddr,
         xds: Server,
+        tls: Option<ServerTlsConfig>,
         ads: impl FnOnce(&mut tonic::transport::Server) -> Router + Send + 'static,
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -74,7 +87,11 @@ impl Controller {
         listener.set_nonblocking(true).expect("a socket");
         runtime.spawn(async move {
             let incoming = TcpListenerStream::new(TcpListener::from_std(listener).expect("a listener"));
-            let server = ads(&mut tonic::transport::Server::builder()).add_service(sessions);
+            let mut server = tonic::transport::Server::builder();
+            if let Some(tls) = tls {
+                server = server.tls_config(tls).expect("a configuration");
+            }
+            let server = ads(&mut server).add_service(sessions);
             server.serve_with_incoming(incoming).await
         });
         Self { xds, heard, runtime: Some(runtime) }

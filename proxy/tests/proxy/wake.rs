@@ -103,16 +103,23 @@ fn two_hundred_clients_of_one_cold_upstream_are_one_demand_and_are_all_answered(
     });
 }
 
+async fn a_given_up_request_is_no_demand(options: ProxyOptions) {
+    let cart = Upstream::http();
+    let world = World::with(options, &[&cart]).await;
+    let _envoy = world.envoy(&[&cart]).await;
+    let client = begin(cart.listener, "/").await;
+    world.controller.until_demanded(&[cart.name]).await;
+    drop(client);
+    world.controller.until_demanded(&[]).await;
+    assert_eq!(world.upstream(&cart).connections.gone, 1);
+}
+
 #[test]
 fn a_client_of_envoy_that_gives_its_request_up_demands_nothing_any_more() {
-    in_namespace(async {
-        let cart = Upstream::http();
-        let world = World::start(&[&cart]).await;
-        let _envoy = world.envoy(&[&cart]).await;
-        let client = begin(cart.listener, "/").await;
-        world.controller.until_demanded(&[cart.name]).await;
-        drop(client);
-        world.controller.until_demanded(&[]).await;
-        assert_eq!(world.upstream(&cart).connections.gone, 1);
-    });
+    in_namespace(a_given_up_request_is_no_demand(options()));
+}
+
+#[test]
+fn the_same_for_a_request_that_was_accepted_transparently() {
+    in_namespace(a_given_up_request_is_no_demand(tproxy(RulesBy::Nft)));
 }
