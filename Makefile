@@ -50,4 +50,5 @@ protoc:
 .PHONY: network
 network:
 	@scripts/need nft nftables
+	@scripts/need iptables iptables
 	@scripts/need ip iproute2

@@ -28,15 +28,23 @@ pub enum Transport {
 }
 
 /// What is said to controllers when the proxy ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goodbye {
     /// Nothing: the node counts on, since its Envoy may run on (rule N4). For restarts.
     Never,
     /// That the node is gone, if its Envoy was here and is gone for two seconds at least. For a pod that ends both.
-    #[default]
-    WhenEnvoyGone,
+    WhenEnvoyGone {
+        /// How long Envoy is waited for, after the last connection has ended; it is still served meanwhile.
+        within: Duration,
+    },
     /// That the node is gone, in any case. The operator answers for Envoy.
     Always,
+}
+
+impl Default for Goodbye {
+    fn default() -> Self {
+        Self::WhenEnvoyGone { within: Duration::ZERO }
+    }
 }
 
 /// What a proxy is told at its start. [`ProxyOptions::new`] gives the usual values.
@@ -67,7 +75,7 @@ pub struct ProxyOptions {
     pub held_grace: Duration,
     /// At the end: relayed connections may last this long, from the same moment on; then they are reset. Default: 30 s.
     pub relay_grace: Duration,
-    /// What is said at the end.
+    /// What is said at the end. Default: that the node is gone, if Envoy is gone by then.
     pub goodbye: Goodbye,
 }
 

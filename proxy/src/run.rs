@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Uri;
 use tokio::net::TcpListener;
 use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
+use zenvoy_shared::tls::TlsError;
 
 use crate::admin::{self, AdminError, Status, View};
 use crate::hold::Holder;
@@ -26,12 +28,21 @@ const ENDING: Duration = Duration::from_secs(3);
 /// An Envoy that is gone for this long does not just connect again.
 const ENVOY_GONE: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether Envoy is gone.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// The proxy could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// No controller was named.
     #[error("no controller is named; give --controller http://host:port at least once")]
     NoController,
+    /// Nobody to trust is named.
+    #[error("{0} speaks TLS; give --tls-ca with the authority that signed its certificate")]
+    NoCa(Uri),
+    /// TLS files cannot be read.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address for Envoy is taken.
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -87,6 +98,7 @@ impl Proxy {
         if options.controllers.is_empty() {
             return Err(ProxyError::NoController);
         }
+        check_tls(&options)?;
         match raise_file_limit() {
             Ok(limit) => info!(limit, "open files"),
             Err(error) => warn!(%error, "the limit of open files stays as it is"),
@@ -144,7 +156,7 @@ impl Proxy {
         tasks.spawn(keep(view.clone(), rear.clone()));
         accept(transparent, &view, stop).await;
         drain(&view, &options).await;
-        view.node.part(farewell(&view.node, options.goodbye));
+        view.node.part(farewell(&view.node, options.goodbye).await);
         rear.cancel();
         tasks.close();
         let end = tokio::time::Instant::now() + ENDING;
@@ -154,6 +166,16 @@ impl Proxy {
         // What is left are connections of Envoys that stay open; they end with the runtime's tasks.
         let _ = timeout_at(end, tasks.wait()).await;
         info!(node = %options.node, "the proxy has ended");
+    }
+}
+
+/// What a session would only find out later, again and again.
+fn check_tls(options: &ProxyOptions) -> Result<(), ProxyError> {
+    let ca = options.tls.read_ca()?;
+    options.tls.read_identity()?;
+    match options.controllers.iter().find(|controller| controller.scheme_str() == Some("https")) {
+        Some(controller) if ca.is_none() => Err(ProxyError::NoCa(controller.clone())),
+        _ => Ok(()),
     }
 }
 
@@ -207,11 +229,21 @@ async fn drain(view: &View, options: &ProxyOptions) {
     }
 }
 
-fn farewell(node: &Node, goodbye: Goodbye) -> Farewell {
-    let gone = node.without_envoy_since().is_some_and(|since| since.elapsed() >= ENVOY_GONE);
-    match goodbye {
-        Goodbye::Always => Farewell::Forget,
-        Goodbye::WhenEnvoyGone if gone => Farewell::Forget,
-        Goodbye::WhenEnvoyGone | Goodbye::Never => Farewell::Return,
+/// What is said at the end; see [`Goodbye`].
+async fn farewell(node: &Node, goodbye: Goodbye) -> Farewell {
+    let within = match goodbye {
+        Goodbye::Always => return Farewell::Forget,
+        Goodbye::Never => return Farewell::Return,
+        Goodbye::WhenEnvoyGone { within } => within,
+    };
+    let until = Instant::now() + within;
+    loop {
+        if node.without_envoy_since().is_some_and(|since| since.elapsed() >= ENVOY_GONE) {
+            return Farewell::Forget;
+        }
+        if Instant::now() >= until {
+            return Farewell::Return;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }

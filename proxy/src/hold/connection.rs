@@ -83,11 +83,13 @@ impl Connection<'_> {
             let done = match self.machine.next(known, Instant::now()) {
                 Step::AwaitByte { until } => self.await_byte(&held, until).await,
                 Step::Hold { until } => match self.stand(Standing::Held, &held) {
-                    Ok(()) => self.pause(until).await,
+                    Ok(()) => self.pause(until).instrument(info_span!("hold")).await,
                     Err(failure) => ControlFlow::Break(End::Refused(failure)),
                 },
                 Step::Pause { until } => self.pause(until).await,
-                Step::Dial { endpoints, deadline } => self.dial(&endpoints, deadline).await,
+                Step::Dial { endpoints, deadline } => {
+                    self.dial(&endpoints, deadline).instrument(info_span!("dial")).await
+                }
                 Step::Fail(failure) => ControlFlow::Break(End::Failed(failure)),
                 Step::Close => ControlFlow::Break(End::Closed),
             };

@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, StreamingService};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tower_service::Service;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use super::codec::Raw;
 use super::identity::{Variant, envoy, verify};
@@ -58,7 +58,8 @@ impl AdsRelay {
         let first = tokio::time::timeout(FIRST, requests.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no first request"))??;
         let first = first.ok_or_else(|| Status::invalid_argument("no first request"))?;
-        verify(self.node.id(), &variant.node_of(&first)?)?;
+        verify(self.node.id(), &variant.node_of(&first)?)
+            .inspect_err(|status| error!("Envoy is refused: {}", status.message()))?;
         self.node.envoy_speaks(envoy, Moment::now());
         let uplink = self.uplink().await?;
         debug!(connection = envoy.0, ?variant, "Envoy's stream is carried to the controller");
@@ -77,8 +78,10 @@ impl AdsRelay {
             }))
             .take_until(async move { broken.broken().await });
         match open(&uplink, outgoing, variant).await {
-            Ok(responses) => Ok(Box::pin(answers(Answers { responses, uplink, left }))),
-            Err(status) => Err(torn(&uplink, &status)),
+            Ok(responses) => {
+                Ok(Box::pin(answers(Answers { responses, uplink, left, standing: Standing::Asked })))
+            }
+            Err(status) => Err(over(&uplink, Standing::Asked, &status)),
         }
     }
 
@@ -125,6 +128,16 @@ struct Answers {
     uplink: Uplink,
     /// Envoy has ended its side, and the controller's end follows from that.
     left: Arc<AtomicBool>,
+    standing: Standing,
+}
+
+/// How far a stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The controller has not answered yet.
+    Asked,
+    /// It has.
+    Answered,
 }
 
 /// The controller's responses, until its stream or the uplink breaks; Envoy is then told to come again.
@@ -142,19 +155,39 @@ fn answers(answers: Answers) -> impl Stream<Item = Result<Bytes, Status>> + Send
             },
         };
         match response {
-            Ok(response) => Some((Ok(response), Some(answers))),
-            Err(status) => Some((Err(torn(&answers.uplink, &status)), None)),
+            Ok(response) => {
+                answers.standing = Standing::Answered;
+                Some((Ok(response), Some(answers)))
+            }
+            Err(status) => Some((Err(over(&answers.uplink, answers.standing, &status)), None)),
         }
     })
 }
 
-/// One stream broke: all of the uplink share its fate.
-fn torn(uplink: &Uplink, status: &Status) -> Status {
+/// A stream is over. One that was refused never was: Envoy is told why, and the others stand. When one breaks, all of
+/// the uplink share its fate.
+fn over(uplink: &Uplink, standing: Standing, status: &Status) -> Status {
+    if standing == Standing::Asked && is_refusal(status.code()) {
+        error!(%status, "the controller refused a stream of Envoy's");
+        return Status::new(status.code(), status.message());
+    }
     if !uplink.is_broken() {
         info!(%status, "a stream of Envoy's broke, and with it the session");
     }
     uplink.tear(status.message());
     Status::unavailable(format!("{}; open the stream again", status.message()))
+}
+
+/// Whether the request itself is at fault.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument
+            | Code::Unimplemented
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::FailedPrecondition
+    )
 }
 
 impl NamedService for AdsRelay {

@@ -2,7 +2,6 @@
 
 use prost::Message;
 use tonic::{Extensions, Status};
-use tracing::error;
 use zenvoy_shared::id::NodeId;
 
 use crate::node::EnvoyId;
@@ -61,7 +60,6 @@ pub(super) fn verify(own: &NodeId, named: &str) -> Result<(), Status> {
          bootstrap --node {own}` prints the configuration for Envoy",
         own = own.0
     );
-    error!("Envoy is refused: {what}");
     Err(Status::permission_denied(what))
 }
 

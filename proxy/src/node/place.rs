@@ -54,6 +54,11 @@ impl Place {
         &self.upstream
     }
 
+    /// Where it stands.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
     /// Lets it wait as `to`, unless as many as `max_held` do already for its upstream, or too many in total.
     pub fn wait(&mut self, to: Standing, max_held: u32, now: Moment) -> Result<(), Refused> {
         if self.standing == Standing::Arrived {

@@ -194,3 +194,75 @@ fn upstreams_that_left_the_table_are_forgotten_once_their_connections_ended() {
     node.track(Moment::now());
     assert_eq!(node.counts(&cart()).0, Counts::default());
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn standing() -> impl Strategy<Value = Option<Standing>> {
+        prop_oneof![
+            Just(None),
+            Just(Some(Standing::Silent)),
+            Just(Some(Standing::Held)),
+            Just(Some(Standing::Releasing)),
+            Just(Some(Standing::Relaying)),
+        ]
+    }
+
+    proptest! {
+        /// Whatever connections do: demand is what is held, activity what is open, and nothing is left when all ended.
+        #[test]
+        fn the_account_is_the_sum_of_its_places(moves in prop::collection::vec((0..4_usize, standing()), 0..60)) {
+            let node = node();
+            let mut places: [Option<Place>; 4] = Default::default();
+            for (which, to) in moves {
+                match to {
+                    None => places[which] = None,
+                    Some(to) => {
+                        let arrive = || node.arrive(&held(Verdict::Hold { drain: None }));
+                        places[which].get_or_insert_with(arrive).stand(to, Moment::now());
+                    }
+                }
+                let at = |standing| {
+                    let count = places.iter().flatten().filter(|place| place.standing() == standing).count();
+                    u32::try_from(count).unwrap()
+                };
+                let (counts, demand) = node.counts(&cart());
+                prop_assert_eq!(counts.silent, at(Standing::Silent));
+                prop_assert_eq!(counts.held, at(Standing::Held));
+                prop_assert_eq!(counts.releasing, at(Standing::Releasing));
+                prop_assert_eq!(counts.relaying, at(Standing::Relaying));
+                prop_assert_eq!(demand.is_some(), counts.held > 0);
+                prop_assert_eq!(node.waiting(), counts.silent + counts.held + counts.releasing);
+                let open = counts.held + counts.releasing + counts.relaying;
+                prop_assert_eq!(node.activity(&cart()) == Activity::Active, open > 0);
+            }
+            drop(places);
+            prop_assert_eq!((node.waiting(), node.relaying()), (0, 0));
+            prop_assert_eq!(node.hello(Moment::now()).demand, Some(proto::Demand::default()));
+        }
+
+        /// A session that takes news at any moments knows in the end what one that opens then is told.
+        #[test]
+        fn news_add_up_to_the_whole(moves in prop::collection::vec((0..4_usize, standing(), any::<bool>()), 0..60)) {
+            let node = node();
+            let mut told = node.hello(Moment::now()).demand;
+            let mut places: [Option<Place>; 4] = Default::default();
+            for (which, to, take) in moves {
+                match to {
+                    None => places[which] = None,
+                    Some(to) => {
+                        let arrive = || node.arrive(&held(Verdict::Hold { drain: None }));
+                        places[which].get_or_insert_with(arrive).stand(to, Moment::now());
+                    }
+                }
+                if take && let Some(demand) = node.news(Moment::now()).demand {
+                    told = Some(demand);
+                }
+            }
+            told = node.news(Moment::now()).demand.or(told);
+            prop_assert_eq!(told, node.hello(Moment::now()).demand);
+        }
+    }
+}

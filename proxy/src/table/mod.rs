@@ -71,6 +71,14 @@ pub enum InvalidHeld {
         /// The resource's name.
         name: String,
     },
+    /// It would be relayed to itself for ever.
+    #[error("{upstream}: {activator} cannot be an endpoint: it is the upstream's own activator address")]
+    Loop {
+        /// Of which upstream.
+        upstream: String,
+        /// Its activator address.
+        activator: ActivatorAddress,
+    },
     /// A field that must be there is not, or says nothing known.
     #[error("{upstream}: {field} is missing or unknown")]
     Field {
@@ -107,9 +115,13 @@ impl TryFrom<proto::HeldUpstream> for Held {
                 retry_after: Duration::from_millis(fail.retry_after_ms),
             },
         };
+        let activator: ActivatorAddress = held.activator_address.parse()?;
+        if matches!(&verdict, Verdict::Forward(to) if to.contains(&activator.0.into())) {
+            return Err(InvalidHeld::Loop { upstream: held.upstream, activator });
+        }
         Ok(Self {
             upstream: held.upstream.parse()?,
-            activator: held.activator_address.parse()?,
+            activator,
             protocol,
             wake_timeout: Duration::from_millis(limits.wake_timeout_ms),
             max_held: limits.max_held,
@@ -242,6 +254,7 @@ mod tests {
             proto::HeldUpstream { verdict: None, ..resource() },
             proto::HeldUpstream { verdict: forward(&[]), ..resource() },
             proto::HeldUpstream { verdict: forward(&["pod:80"]), ..resource() },
+            proto::HeldUpstream { verdict: forward(&["10.0.0.1:80", "127.0.0.1:20000"]), ..resource() },
             proto::HeldUpstream { limits: None, ..resource() },
             proto::HeldUpstream { protocol: 99, ..resource() },
         ];
