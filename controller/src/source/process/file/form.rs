@@ -1,15 +1,18 @@
-//! The file as YAML: what may stand in it. Unknown fields are refused; each value checks itself, so that an error has
-//! its line.
+//! The file as YAML: what may stand in it. Unknown fields are refused; what an upstream has on Kubernetes too is checked as
+//! there, other values check themselves; each error has its line.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
+use zenvoy_shared::id::Protocol;
 
 use super::Fault;
-use super::text::{Host, HttpPath, Name, ProtocolText, SpanText, Variable};
+use super::text::{HttpPath, Name, SpanText, Variable};
+use crate::model::UpstreamSpec;
+use crate::source::spec::{Draft, Invalid, Naming, Setting, check};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -27,15 +30,14 @@ pub(super) struct UpstreamForm {
     #[serde(default)]
     pub(super) namespace: Namespace,
     pub(super) port: NonZeroU16,
+    protocol: Option<Spanned<String>>,
     #[serde(default)]
-    pub(super) protocol: ProtocolText,
-    #[serde(default)]
-    pub(super) hosts: Vec<Host>,
-    pub(super) listen_port: Option<NonZeroU16>,
-    pub(super) idle_after: Option<SpanText>,
-    pub(super) wake_timeout: Option<SpanText>,
-    pub(super) wake_replicas: Option<NonZeroU32>,
-    pub(super) max_held: Option<NonZeroU32>,
+    hosts: Vec<Spanned<String>>,
+    listen_port: Option<Spanned<String>>,
+    idle_after: Option<Spanned<String>>,
+    wake_timeout: Option<Spanned<String>>,
+    wake_replicas: Option<Spanned<String>>,
+    max_held: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) port_variable: Variable,
     pub(super) process: Option<Spanned<Name>>,
@@ -110,6 +112,44 @@ impl ProcessForm {
 }
 
 impl UpstreamForm {
+    /// Its settings, checked as annotations and objects on Kubernetes are.
+    pub(super) fn spec(&self) -> Result<UpstreamSpec, Fault> {
+        let text = |setting: &Option<Spanned<String>>| setting.as_ref().map(|text| text.value.clone());
+        let draft = Draft {
+            protocol: text(&self.protocol),
+            hosts: self.hosts.iter().map(|host| host.value.clone()).collect(),
+            listen_port: text(&self.listen_port),
+            idle_after: text(&self.idle_after),
+            wake_timeout: text(&self.wake_timeout),
+            wake_replicas: text(&self.wake_replicas),
+            max_held: text(&self.max_held),
+        };
+        match check(&draft, &Naming::Field { prefix: String::new() }) {
+            Ok(checked) => Ok(checked.spec(Protocol::Http)),
+            Err(faults) => {
+                let location = faults.first().and_then(|fault| self.location(fault));
+                let messages: Vec<String> = faults.iter().map(Invalid::to_string).collect();
+                Err(Fault { location, message: messages.join("; ") })
+            }
+        }
+    }
+
+    /// Where the value stands that a fault is about.
+    fn location(&self, fault: &Invalid) -> Option<Location> {
+        let fields = [
+            (Setting::Protocol, &self.protocol),
+            (Setting::ListenPort, &self.listen_port),
+            (Setting::IdleAfter, &self.idle_after),
+            (Setting::WakeTimeout, &self.wake_timeout),
+            (Setting::WakeReplicas, &self.wake_replicas),
+            (Setting::MaxHeld, &self.max_held),
+        ];
+        let field =
+            fields.into_iter().find(|(setting, _)| setting.camel() == fault.name).map(|(_, text)| text);
+        let host = || self.hosts.iter().find(|host| host.value == fault.value).or_else(|| self.hosts.first());
+        field.map_or_else(host, Option::as_ref).map(|text| text.referenced)
+    }
+
     pub(super) fn command(&self) -> Option<CommandForm<'_>> {
         Some(CommandForm {
             argv: self.command.as_ref()?,

@@ -168,8 +168,12 @@ impl Builder<'_> {
             return Err(Fault::at(at, format!("{id} refers to no process")));
         };
         Arc::make_mut(process).variables.insert(variable.clone());
-        self.check_listener(at, &id)?;
-        let spec = form.spec();
+        let mut spec = form.spec()?;
+        let host = local_host(&id);
+        if spec.protocol != Protocol::Tcp && !spec.hosts.contains(&host) {
+            spec.hosts.push(host);
+        }
+        self.check_listener(at, &id, &spec)?;
         match self.config.upstreams.entry(id) {
             Entry::Vacant(free) => {
                 free.insert(ProcessUpstream { spec, workload, variable, position });
@@ -217,14 +221,19 @@ impl Builder<'_> {
         }
     }
 
-    fn check_listener(&mut self, at: &Spanned<UpstreamForm>, id: &UpstreamId) -> Result<(), Fault> {
-        match at.value.listen_port {
-            None if at.value.protocol.0 == Protocol::Tcp => Err(Fault::at(
+    fn check_listener(
+        &mut self,
+        at: &Spanned<UpstreamForm>,
+        id: &UpstreamId,
+        spec: &UpstreamSpec,
+    ) -> Result<(), Fault> {
+        match spec.listen_port {
+            None if spec.protocol == Protocol::Tcp => Err(Fault::at(
                 at,
                 format!("{id}: clients reach a tcp upstream only by a port of its own: give `listenPort`"),
             )),
             None => Ok(()),
-            Some(port) => match self.listen_ports.insert(port.get(), id.clone()) {
+            Some(port) => match self.listen_ports.insert(port, id.clone()) {
                 None => Ok(()),
                 Some(other) => {
                     let message = format!("{id}: listenPort {port} is that of {other} already: give another");
@@ -253,31 +262,10 @@ impl Builder<'_> {
     }
 }
 
-impl UpstreamForm {
-    /// Its own, and one under `localhost`, which resolves to this machine without any set-up.
-    fn hosts(&self) -> Vec<String> {
-        let own = self.hosts.iter().map(ToString::to_string);
-        let default = (self.protocol.0 != Protocol::Tcp).then(|| match self.namespace.as_str() {
-            LOCAL => format!("{}.localhost", self.name.as_str()),
-            namespace => format!("{}.{namespace}.localhost", self.name.as_str()),
-        });
-        let mut hosts: Vec<String> = own.collect();
-        if let Some(default) = default.filter(|host| !hosts.contains(host)) {
-            hosts.push(default);
-        }
-        hosts
-    }
-
-    fn spec(&self) -> UpstreamSpec {
-        let default = UpstreamSpec::default();
-        UpstreamSpec {
-            protocol: self.protocol.0,
-            hosts: self.hosts(),
-            listen_port: self.listen_port.map(std::num::NonZeroU16::get),
-            idle_after: self.idle_after.map_or(default.idle_after, |span| span.0),
-            wake_timeout: self.wake_timeout.map_or(default.wake_timeout, |span| span.0),
-            wake_replicas: self.wake_replicas.map_or(default.wake_replicas, std::num::NonZeroU32::get),
-            max_held: self.max_held.map_or(default.max_held, std::num::NonZeroU32::get),
-        }
+/// A host under `localhost` resolves to this machine without any set-up.
+fn local_host(id: &UpstreamId) -> String {
+    match id.namespace.as_str() {
+        LOCAL => format!("{}.localhost", id.service),
+        namespace => format!("{}.{namespace}.localhost", id.service),
     }
 }

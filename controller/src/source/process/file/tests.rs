@@ -41,7 +41,6 @@ upstreams:
   namespace: shop
   port: 5432
   protocol: tcp
-  hosts: [DB.localhost]
   listenPort: 15432
   idleAfter: 1m30s
   wakeTimeout: 5s
@@ -59,7 +58,7 @@ upstreams:
     assert_eq!(id.to_string(), "shop/db:5432");
     let expected = UpstreamSpec {
         protocol: Protocol::Tcp,
-        hosts: vec!["db.localhost".into()],
+        hosts: Vec::new(),
         listen_port: Some(15432),
         idle_after: std::time::Duration::from_secs(90),
         wake_timeout: std::time::Duration::from_secs(5),
@@ -73,6 +72,14 @@ upstreams:
     assert_eq!(process.readiness, Readiness::Http { path: "/ready".into() });
     assert_eq!(process.env["MODE"], "fast");
     assert!(process.variables.contains("DB_PORT"));
+}
+
+#[test]
+fn hosts_are_kept_beside_the_one_under_localhost() {
+    let text = "upstreams: [{name: web, namespace: shop, port: 80, hosts: [Shop.example], command: [a]}]";
+    let config = config(text);
+    let web = config.upstreams.values().next().expect("one");
+    assert_eq!(web.spec.hosts, ["shop.example", "web.shop.localhost"]);
 }
 
 #[test]
@@ -101,7 +108,7 @@ fn a_fault_names_line_field_and_what_is_expected() {
             "demo.yaml:3:",
             "as 90s, 5m or 1h30m",
         ),
-        ("- {name: web, port: 80, command: [a], idleAfter: 0s}", ":3:", "more than 0s"),
+        ("- {name: web, port: 80, command: [a], idleAfter: 0s}", ":3:", "a duration from 1s"),
         ("- {name: web, port: 80, command: [a], idelAfter: 5m}", ":3:", "idelAfter"),
         ("- {name: web, port: 80, command: a b}", ":3:", "sequence"),
         ("- {name: web, port: 80, command: []}", ":3:", "command is empty"),
@@ -112,7 +119,12 @@ fn a_fault_names_line_field_and_what_is_expected() {
         (
             "- {name: web, port: 80, command: [a], hosts: ['http://x']}",
             ":3:",
-            "\"http://x\" is not a host name",
+            "hosts is \"http://x\"; expected DNS names",
+        ),
+        (
+            "- {name: web, port: 80, command: [a], wakeReplicas: 0}",
+            ":3:",
+            "wakeReplicas is \"0\"; expected a number",
         ),
         ("- {name: web, port: 80, command: [a], protocol: udp}", ":3:", "http, http2, tcp or tls"),
         ("- {name: web, port: 80, command: [a], protocol: tcp}", ":3:", "give `listenPort`"),

@@ -5,17 +5,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use zenvoy_shared::duration::Span;
-use zenvoy_shared::id::Protocol;
 
 /// A DNS label, as Kubernetes names are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Name(String);
-
-/// A DNS name without a port, kept in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Host(String);
 
 /// An environment variable's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -31,11 +25,6 @@ pub(super) struct HttpPath(String);
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct SpanText(pub(super) Duration);
-
-/// A protocol by its name.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct ProtocolText(pub(super) Protocol);
 
 impl Name {
     pub(super) fn as_str(&self) -> &str {
@@ -78,18 +67,6 @@ impl TryFrom<String> for Name {
     }
 }
 
-impl TryFrom<String> for Host {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let lower = text.to_ascii_lowercase();
-        if lower.len() <= 253 && lower.split('.').all(is_label) {
-            return Ok(Self(lower));
-        }
-        Err(format!("{text:?} is not a host name: give a DNS name without scheme and port, as web.localhost"))
-    }
-}
-
 impl TryFrom<String> for Variable {
     type Error = String;
 
@@ -125,14 +102,6 @@ impl TryFrom<String> for SpanText {
     }
 }
 
-impl TryFrom<String> for ProtocolText {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error: zenvoy_shared::id::InvalidId| error.to_string())
-    }
-}
-
 macro_rules! display {
     ($($name:ident),*) => { $(impl fmt::Display for $name {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -140,4 +109,4 @@ macro_rules! display {
         }
     })* };
 }
-display!(Host, Variable, HttpPath);
+display!(Variable, HttpPath);
