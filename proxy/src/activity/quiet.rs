@@ -1,0 +1,320 @@
+//! The quiet proof, rule D3. In: requests for proof, flushes of Envoy's statistics, own connections; out: the drains for
+//! which this node is proven quiet. Pure.
+//!
+//! A flush passes through every worker of Envoy, and the next begins after it has ended. Envoy stamps a flush at its
+//! end; so the first one stamped after the request (the marker) may have begun before, and may have passed a worker that
+//! had not yet switched. Those after it have not: two of them, successive, with nothing open and nothing begun from the
+//! first to the second, prove that Envoy is quiet.
+
+use std::collections::BTreeMap;
+
+use zenvoy_shared::id::{DrainId, Protocol, UpstreamId};
+
+use super::counters::{Counters, Flush};
+
+/// The proxy's own side of one upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// The drain for which its connections are held now, if they are held for one.
+    pub drain: Option<DrainId>,
+    /// Own connections that are held or relayed.
+    pub open: u32,
+    /// What its clients speak.
+    pub protocol: Protocol,
+}
+
+/// The proofs that are asked for.
+#[derive(Debug, Default)]
+pub struct Proofs {
+    asked: BTreeMap<DrainId, Proof>,
+}
+
+#[derive(Debug)]
+struct Proof {
+    upstreams: Vec<UpstreamId>,
+    stage: Stage,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    /// The marker is awaited: a flush stamped after this moment; without stamps, the second to arrive.
+    Marker { after_unix_ms: i64, arrived: u32 },
+    /// A flush with nothing open is awaited.
+    First,
+    /// Nothing was open, and this had begun by then; the next flush must say the same.
+    Second(Vec<Counters>),
+    /// Said.
+    Proven,
+}
+
+impl Stage {
+    fn start(now_unix_ms: i64) -> Self {
+        Self::Marker { after_unix_ms: now_unix_ms, arrived: 0 }
+    }
+}
+
+impl Proofs {
+    /// A proof is asked for, at `now_unix_ms` on this host's clock: Envoy has ACKed the switch. Asked for again, it
+    /// starts over.
+    pub fn ask(&mut self, drain: DrainId, upstreams: Vec<UpstreamId>, now_unix_ms: i64) {
+        self.asked.insert(drain, Proof { upstreams, stage: Stage::start(now_unix_ms) });
+    }
+
+    /// The proof is no longer asked for.
+    pub fn withdraw(&mut self, drain: &DrainId) {
+        self.asked.remove(drain);
+    }
+
+    /// No proof is asked for: the session broke, and a new one asks again.
+    pub fn clear(&mut self) {
+        self.asked.clear();
+    }
+
+    /// A connection for `upstream` was held or relayed: what was shown before counts no more.
+    pub fn disturb(&mut self, upstream: &UpstreamId, now_unix_ms: i64) {
+        for proof in self.asked.values_mut().filter(|proof| proof.upstreams.contains(upstream)) {
+            proof.stage = Stage::start(now_unix_ms);
+        }
+    }
+
+    /// Nothing shown before counts any more: another Envoy has come.
+    pub fn restart(&mut self, now_unix_ms: i64) {
+        self.asked.values_mut().for_each(|proof| proof.stage = Stage::start(now_unix_ms));
+    }
+
+    /// The one living Envoy flushed. `own` gives the proxy's side; `None`: not an upstream of its table. Returns the
+    /// drains for which the node is now proven quiet, each once.
+    pub fn flush(
+        &mut self,
+        flush: &Flush,
+        own: impl Fn(&UpstreamId) -> Option<Own>,
+        now_unix_ms: i64,
+    ) -> Vec<DrainId> {
+        let mut proven = Vec::new();
+        for (drain, proof) in &mut self.asked {
+            let before = proof.stage == Stage::Proven;
+            proof.flush(drain, flush, &own, now_unix_ms);
+            if proof.stage == Stage::Proven && !before {
+                proven.push(drain.clone());
+            }
+        }
+        proven
+    }
+
+    /// The drains for which a proof is asked for.
+    pub fn drains(&self) -> impl Iterator<Item = &DrainId> {
+        self.asked.keys()
+    }
+}
+
+impl Proof {
+    fn flush(
+        &mut self,
+        drain: &DrainId,
+        flush: &Flush,
+        own: &impl Fn(&UpstreamId) -> Option<Own>,
+        now_unix_ms: i64,
+    ) {
+        let held = |own: &Own| own.drain.as_ref() == Some(drain) && own.open == 0;
+        let sides: Option<Vec<Own>> = self.upstreams.iter().map(|id| own(id).filter(held)).collect();
+        let Some(sides) = sides else {
+            self.stage = Stage::start(now_unix_ms);
+            return;
+        };
+        let seen: Vec<(Counters, Protocol)> =
+            self.upstreams.iter().zip(&sides).map(|(id, own)| (flush.get(id), own.protocol)).collect();
+        let nothing_open = seen.iter().all(|(counters, protocol)| !counters.open(*protocol));
+        let counters = || seen.iter().map(|(counters, _)| *counters).collect();
+        self.stage = match std::mem::replace(&mut self.stage, Stage::First) {
+            Stage::Marker { after_unix_ms, arrived } => match flush.taken_unix_ms {
+                Some(taken) if taken > after_unix_ms => Stage::First,
+                None if arrived > 0 => Stage::First,
+                _ => Stage::Marker { after_unix_ms, arrived: arrived.saturating_add(1) },
+            },
+            Stage::Proven => Stage::Proven,
+            _ if !nothing_open => Stage::First,
+            Stage::First => Stage::Second(counters()),
+            Stage::Second(before) => {
+                let same = before
+                    .iter()
+                    .zip(&seen)
+                    .all(|(before, (after, protocol))| before.begun(*protocol) == after.begun(*protocol));
+                if same { Stage::Proven } else { Stage::Second(counters()) }
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cart() -> UpstreamId {
+        UpstreamId::new("shop", "cart", 80)
+    }
+
+    fn drain() -> DrainId {
+        DrainId("drain-1".into())
+    }
+
+    fn own(open: u32, drain: Option<DrainId>) -> impl Fn(&UpstreamId) -> Option<Own> {
+        move |_| Some(Own { drain: drain.clone(), open, protocol: Protocol::Http })
+    }
+
+    /// The proxy holds for the drain, and nothing is open there.
+    fn calm() -> impl Fn(&UpstreamId) -> Option<Own> {
+        own(0, Some(drain()))
+    }
+
+    fn flush(taken: i64, active: u64, total: u64) -> Flush {
+        let counters = Counters { requests_active: active, requests: total, ..Default::default() };
+        Flush::with(Some(taken), &[(&cart(), counters)])
+    }
+
+    fn asked() -> Proofs {
+        let mut proofs = Proofs::default();
+        proofs.ask(drain(), vec![cart()], 1000);
+        proofs
+    }
+
+    /// After which of the flushes, numbered from one, the node is proven quiet.
+    fn proven_after(proofs: &mut Proofs, flushes: &[Flush]) -> Vec<usize> {
+        let mut at = Vec::new();
+        for (n, one) in (1..).zip(flushes) {
+            at.extend(proofs.flush(one, calm(), 0).iter().map(|_| n));
+        }
+        at
+    }
+
+    #[test]
+    fn a_marker_and_two_calm_flushes_after_it_prove_quiet_once() {
+        let flushes = [flush(1001, 0, 5), flush(2001, 0, 5), flush(3001, 0, 5), flush(4001, 0, 5)];
+        assert_eq!(proven_after(&mut asked(), &flushes), [3]);
+    }
+
+    #[test]
+    fn a_flush_taken_before_the_request_is_no_marker() {
+        let flushes =
+            [flush(999, 0, 5), flush(1000, 0, 5), flush(1999, 0, 5), flush(2999, 0, 5), flush(3999, 0, 5)];
+        assert_eq!(proven_after(&mut asked(), &flushes), [5]);
+    }
+
+    /// [A flush that straddles the ACK passes a worker before it switches, and that worker begins a request.]
+    #[test]
+    fn the_flush_that_may_straddle_the_switch_proves_nothing() {
+        let flushes = [flush(1001, 0, 5), flush(2001, 0, 6), flush(3001, 0, 6)];
+        assert_eq!(proven_after(&mut asked(), &flushes), [3], "the marker's own count is not compared");
+        assert_eq!(proven_after(&mut asked(), &flushes[..2]), [0; 0]);
+    }
+
+    #[test]
+    fn an_open_request_delays_the_proof_until_two_flushes_after_its_end() {
+        let flushes =
+            [flush(1001, 1, 5), flush(2001, 1, 5), flush(3001, 1, 5), flush(4001, 0, 5), flush(5001, 0, 5)];
+        assert_eq!(proven_after(&mut asked(), &flushes), [5]);
+        let between = [flush(1001, 0, 5), flush(2001, 0, 5), flush(3001, 1, 6), flush(4001, 0, 6)];
+        assert_eq!(proven_after(&mut asked(), &between), [0; 0]);
+    }
+
+    #[test]
+    fn a_request_that_came_and_went_between_the_two_flushes_delays_the_proof() {
+        let flushes = [flush(1001, 0, 5), flush(2001, 0, 5), flush(3001, 0, 6), flush(4001, 0, 6)];
+        assert_eq!(proven_after(&mut asked(), &flushes), [4]);
+    }
+
+    #[test]
+    fn a_pending_request_is_not_quiet() {
+        let pending = |taken| {
+            let counters = Counters { requests_pending: 1, ..Default::default() };
+            Flush::with(Some(taken), &[(&cart(), counters)])
+        };
+        assert_eq!(proven_after(&mut asked(), &[1001, 2001, 3001, 4001].map(pending)), [0; 0]);
+    }
+
+    #[test]
+    fn an_open_tcp_connection_is_not_quiet() {
+        let tcp = |_: &UpstreamId| Some(Own { drain: Some(drain()), open: 0, protocol: Protocol::Tcp });
+        let open = Counters { connections_active: 1, connections: 1, ..Default::default() };
+        let mut proofs = asked();
+        for taken in 1001..1010 {
+            assert_eq!(proofs.flush(&Flush::with(Some(taken), &[(&cart(), open)]), tcp, 0), []);
+        }
+    }
+
+    #[test]
+    fn a_held_or_relayed_connection_starts_the_proof_over() {
+        let mut proofs = asked();
+        assert_eq!(proven_after(&mut proofs, &[flush(1001, 0, 5), flush(2001, 0, 5)]), [0; 0]);
+        proofs.disturb(&cart(), 2500);
+        let flushes = [flush(2400, 0, 5), flush(3400, 0, 5), flush(4400, 0, 5), flush(5400, 0, 5)];
+        assert_eq!(proven_after(&mut proofs, &flushes), [4]);
+        proofs.disturb(&UpstreamId::new("shop", "other", 80), 6000);
+        assert_eq!(proven_after(&mut proofs, &[flush(6400, 0, 5)]), [0; 0], "another upstream is no matter");
+    }
+
+    #[test]
+    fn own_connections_that_last_prove_nothing() {
+        let mut proofs = asked();
+        for taken in [1001, 2001, 3001] {
+            assert_eq!(proofs.flush(&flush(taken, 0, 5), own(1, Some(drain())), taken), []);
+        }
+        assert_eq!(
+            proven_after(&mut proofs, &[flush(3500, 0, 5), flush(4500, 0, 5), flush(5500, 0, 5)]),
+            [3]
+        );
+    }
+
+    /// [The table lags: the proxy still forwards, and the next connection goes to a pod that is condemned.]
+    #[test]
+    fn a_proxy_that_does_not_hold_for_this_drain_proves_nothing() {
+        let other = DrainId("drain-0".into());
+        for verdict in [None, Some(other)] {
+            let mut proofs = asked();
+            for taken in [1001, 2001, 3001, 4001] {
+                assert_eq!(proofs.flush(&flush(taken, 0, 5), own(0, verdict.clone()), taken), []);
+            }
+            assert_eq!(proven_after(&mut proofs, &[flush(5001, 0, 5), flush(6001, 0, 5)]), [0; 0]);
+            assert_eq!(proven_after(&mut proofs, &[flush(7001, 0, 5)]), [1]);
+        }
+        let mut proofs = asked();
+        for taken in [1001, 2001, 3001, 4001] {
+            assert_eq!(proofs.flush(&flush(taken, 0, 5), |_| None, taken), [], "not in the table");
+        }
+    }
+
+    #[test]
+    fn all_upstreams_of_the_drain_must_be_quiet() {
+        let other = UpstreamId::new("shop", "cart", 81);
+        let mut proofs = Proofs::default();
+        proofs.ask(drain(), vec![cart(), other.clone()], 1000);
+        let busy = Counters { requests_active: 1, requests: 1, ..Default::default() };
+        for taken in [1001, 2001, 3001, 4001] {
+            assert_eq!(proofs.flush(&Flush::with(Some(taken), &[(&other, busy)]), calm(), 0), []);
+        }
+    }
+
+    #[test]
+    fn without_stamps_the_second_flush_to_arrive_is_the_marker() {
+        let unstamped = Flush::default();
+        assert_eq!(proven_after(&mut asked(), &[(); 4].map(|()| unstamped.clone())), [4]);
+    }
+
+    #[test]
+    fn a_proof_that_is_withdrawn_is_forgotten_and_one_that_is_asked_for_again_starts_over() {
+        let mut proofs = asked();
+        proven_after(&mut proofs, &[flush(1001, 0, 5), flush(2001, 0, 5)]);
+        proofs.ask(drain(), vec![cart()], 2500);
+        assert_eq!(proven_after(&mut proofs, &[flush(3001, 0, 5), flush(4001, 0, 5)]), [0; 0]);
+        proofs.withdraw(&drain());
+        assert_eq!(proven_after(&mut proofs, &[flush(5001, 0, 5)]), [0; 0]);
+    }
+
+    #[test]
+    fn another_envoy_starts_every_proof_over() {
+        let mut proofs = asked();
+        proven_after(&mut proofs, &[flush(1001, 0, 5), flush(2001, 0, 5)]);
+        proofs.restart(2500);
+        assert_eq!(proven_after(&mut proofs, &[flush(3001, 0, 0), flush(4001, 0, 0)]), [0; 0]);
+        assert_eq!(proven_after(&mut proofs, &[flush(5001, 0, 0)]), [1]);
+    }
+}
