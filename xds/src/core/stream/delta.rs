@@ -69,12 +69,8 @@ fn unsubscribe(subscription: &mut Subscription, table: &mut Table, key: u32, nam
     for name in names {
         if name == "*" {
             subscription.unwant_all(table, key);
-        } else if let Some(slot) = table.find(name)
-            && subscription.unwant(table, key, slot)
-            && subscription.is_wildcard()
-        {
-            // The client is told how the name fares under the wildcard.
-            subscription.force(table, slot);
+        } else if let Some(slot) = table.find(name) {
+            subscription.unwant(table, key, slot, true);
         }
     }
 }

@@ -90,13 +90,16 @@ fn ask(
     let full = order::is_full_state(&table.type_url);
     subscription.unanswered |= first && full;
     for slot in gone {
-        subscription.unwant(table, key, slot);
+        subscription.unwant(table, key, slot, false);
         // The client's version must not stand for what it has dropped: it could ask for it again on another stream.
         subscription.unanswered |= !subscription.is_wildcard();
     }
     if !asked && !legacy {
         subscription.unwant_all(table, key);
-        subscription.unanswered |= everything;
+        if everything {
+            subscription.unanswered = true;
+            subscription.unpark();
+        }
     }
 }
 

@@ -272,18 +272,22 @@ impl Subscription {
         self.mark_dirty(slot);
     }
 
-    /// Wants a name no longer; false when it was not asked for. What is wanted anyway stays.
-    pub(super) fn unwant(&mut self, table: &mut Table, stream: StreamKey, slot: SlotId) -> bool {
+    /// Wants a name no longer. If everything is wanted it stays, and can be sent again (`again`): the client then knows
+    /// how it fares without the name.
+    pub(super) fn unwant(&mut self, table: &mut Table, stream: StreamKey, slot: SlotId, again: bool) {
         if !self.named.remove(&slot) {
-            return false;
+            return;
         }
         let entry = table.slot_mut(slot);
         entry.named.remove(stream);
         self.named_sum = self.named_sum.wrapping_sub(entry.mark());
         if !self.is_wildcard() {
             self.forget(table, slot);
+        } else if again {
+            self.force(table, slot);
+        } else if self.is_settled(slot) {
+            table.release(slot);
         }
-        true
     }
 
     /// Wants only what is named from now on.

@@ -69,6 +69,14 @@ impl Subscription {
         if taken.told.is_empty() && !self.unanswered {
             return None;
         }
+        if manner == Manner::Full {
+            // A full state also tells again what was refused with an older one, or in part.
+            self.isolating.clear();
+            let kept = &taken.kept;
+            taken.told.extend(self.held.keys().filter(|slot| !kept.contains(slot)));
+            taken.told.sort_unstable();
+            taken.told.dedup();
+        }
         for slot in &taken.told {
             if let Some(held) = self.held.get_mut(slot) {
                 held.forced = false;
@@ -76,6 +84,25 @@ impl Subscription {
             }
         }
         Some(taken)
+    }
+
+    /// What waits was refused as part of the set that would be sent: it waits for another set.
+    pub(in crate::core) fn park(&mut self) {
+        for slot in std::mem::take(&mut self.dirty) {
+            let held = self.held.entry(slot).or_default();
+            held.has = Has::Unknown;
+            held.forced = false;
+        }
+        self.isolating.clear();
+        self.unanswered = false;
+    }
+
+    /// What was refused is tried again: responses are made in another manner from now on.
+    pub(in crate::core) fn unpark(&mut self) {
+        for (slot, held) in &mut self.held {
+            held.refused = None;
+            self.dirty.insert(*slot);
+        }
     }
 
     fn step(&self, table: &Table, slot: SlotId, manner: Manner, may_remove: bool) -> Step {
@@ -92,8 +119,9 @@ impl Subscription {
             Some(Held { forced: true, .. }) => Step::Tell,
             Some(Held { refused: Some(refused), .. }) if refused.version.as_ref() == version => Step::Park,
             Some(Held { has, .. }) if has.is(version) => Step::Settle,
-            // Who asked for a name that does not exist is told so; who asked for everything did not ask for it.
-            None if version.is_none() && !self.named.contains(&slot) => Step::Settle,
+            // A name that does not exist is said to be removed. So is what vanished before it was sent: a client that gave
+            // everything up and asked for it again may have it from a response that was on its way.
+            None if version.is_none() && manner == Manner::Full => Step::Settle,
             Some(_) | None => Step::Tell,
         }
     }
