@@ -2,8 +2,12 @@
 //!
 //! Pure in the middle (`model`, `plan`, `translate`), effects at the rim (`source`, `store`, `session`, `execute`).
 
+pub mod admin;
+pub mod execute;
+pub mod leader;
 pub mod model;
 pub mod plan;
+pub mod replica;
 pub mod report;
 pub mod session;
 pub mod source;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zenvoy_shared::id::{ControllerId, DrainId, Episode, NodeEpoch, Uid, UpstreamId, WorkloadId};
 
+use super::Problem;
+
 /// A revision of the store: total order over all writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -78,9 +80,9 @@ pub struct WakeRecord {
     /// Scale writes tried.
     #[serde(default)]
     pub attempts: u32,
-    /// What the last failed one said.
+    /// Why the last try failed; held clients are told while it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<String>,
+    pub last_error: Option<Problem>,
     /// Ready endpoints at retirement (rule W2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,

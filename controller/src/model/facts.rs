@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use zenvoy_shared::id::{Protocol, Uid, UpstreamId, WorkloadId};
 
 /// One change of what exists, as a source reports it.
@@ -78,7 +79,7 @@ pub enum Target {
 }
 
 /// A fault of the user's objects, for status, events and held clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// A stable CamelCase word, as a Kubernetes condition's reason.
     pub reason: String,

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use zenvoy_shared::id::{UpstreamId, WorkloadId};
 
 use super::{
-    DrainRecord, Endpoint, Fact, Target, UpstreamFacts, UpstreamView, Versioned, WakeRecord, WorkloadFacts,
-    WorkloadView,
+    DrainRecord, Endpoint, Fact, Revision, Target, UpstreamFacts, UpstreamView, Versioned, WakeRecord,
+    WorkloadFacts, WorkloadView,
 };
 
 /// What exists and what was decided.
@@ -128,14 +128,19 @@ impl Inventory {
         set_newer(&mut self.drains, workload, drain)
     }
 
-    /// The wake record is gone.
-    pub fn remove_wake(&mut self, workload: &WorkloadId) -> Touched {
-        self.wakes.remove(workload).map(|_| Touched::workload(workload.clone())).unwrap_or_default()
+    /// The wake record was deleted at `revision`.
+    pub fn remove_wake(&mut self, workload: &WorkloadId, revision: Revision) -> Touched {
+        remove_older(&mut self.wakes, workload, revision)
     }
 
-    /// The drain record is gone.
-    pub fn remove_drain(&mut self, workload: &WorkloadId) -> Touched {
-        self.drains.remove(workload).map(|_| Touched::workload(workload.clone())).unwrap_or_default()
+    /// The drain record was deleted at `revision`.
+    pub fn remove_drain(&mut self, workload: &WorkloadId, revision: Revision) -> Touched {
+        remove_older(&mut self.drains, workload, revision)
+    }
+
+    /// The workloads that have a wake record, and those that have a drain record.
+    pub fn recorded(&self) -> (Vec<WorkloadId>, Vec<WorkloadId>) {
+        (self.wakes.keys().cloned().collect(), self.drains.keys().cloned().collect())
     }
 
     /// Whether the source has said everything once.
@@ -191,6 +196,18 @@ fn set_newer<T: PartialEq>(
         return Touched::default();
     }
     records.insert(workload.clone(), new);
+    Touched::workload(workload.clone())
+}
+
+fn remove_older<T>(
+    records: &mut BTreeMap<WorkloadId, Versioned<T>>,
+    workload: &WorkloadId,
+    revision: Revision,
+) -> Touched {
+    if records.get(workload).is_none_or(|known| known.revision > revision) {
+        return Touched::default();
+    }
+    records.remove(workload);
     Touched::workload(workload.clone())
 }
 

@@ -151,7 +151,10 @@ impl<'a> WorkloadView<'a> {
                 message: format!("{} does not exist; create it or name another target", self.id),
             }),
             Some(WorkloadFacts { problem: Some(problem), .. }) => Route::Fail(problem.clone()),
-            Some(_) => Route::Activator { drain: None },
+            Some(_) => match self.open_wake().and_then(|wake| wake.record.last_error.as_ref()) {
+                Some(refused) => Route::Fail(refused.clone()),
+                None => Route::Activator { drain: None },
+            },
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Which activator address an upstream gets: unique, stable, quarantined after release (I3).
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::str::FromStr;
 
@@ -100,15 +99,15 @@ impl PortPool {
         self.ranges.iter().map(|range| usize::from(range.last - range.first) + 1).sum()
     }
 
-    /// The first address that may be used at `now_unix_ms`; `None` when the pool is exhausted.
+    /// The addresses that may be used at `now_unix_ms`, in order of preference; none when the pool is exhausted.
     ///
     /// An address is free without a record, or when its quarantine is over.
-    pub fn free(
-        &self,
-        used: &BTreeMap<ActivatorAddress, PortState>,
+    pub fn free<'a>(
+        &'a self,
+        state: impl Fn(&ActivatorAddress) -> Option<&'a PortState> + 'a,
         now_unix_ms: u64,
-    ) -> Option<ActivatorAddress> {
-        self.addresses().find(|address| match used.get(address) {
+    ) -> impl Iterator<Item = ActivatorAddress> + 'a {
+        self.addresses().filter(move |address| match state(address) {
             None => true,
             Some(PortState::Mapped { .. }) => false,
             Some(PortState::Quarantined { until_unix_ms }) => *until_unix_ms <= now_unix_ms,
@@ -118,8 +117,18 @@ impl PortPool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use zenvoy_shared::id::UpstreamId;
+
+    fn first_free(
+        pool: &PortPool,
+        used: &BTreeMap<ActivatorAddress, PortState>,
+        now: u64,
+    ) -> Option<ActivatorAddress> {
+        pool.free(|address| used.get(address), now).next()
+    }
 
     fn pool(text: &str) -> PortPool {
         text.parse().expect(text)
@@ -136,14 +145,14 @@ mod tests {
     #[test]
     fn the_first_free_address_is_given() {
         let used = BTreeMap::from([(address("127.0.0.1:20000"), mapped())]);
-        assert_eq!(PortPool::default().free(&used, 0), Some(address("127.0.0.1:20001")));
+        assert_eq!(first_free(&PortPool::default(), &used, 0), Some(address("127.0.0.1:20001")));
     }
 
     #[test]
     fn a_quarantined_address_is_not_given_before_its_time() {
         let used = BTreeMap::from([(address("127.0.0.1:5"), PortState::Quarantined { until_unix_ms: 100 })]);
-        assert_eq!(pool("127.0.0.1:5-5").free(&used, 99), None);
-        assert_eq!(pool("127.0.0.1:5-5").free(&used, 100), Some(address("127.0.0.1:5")));
+        assert_eq!(first_free(&pool("127.0.0.1:5-5"), &used, 99), None);
+        assert_eq!(first_free(&pool("127.0.0.1:5-5"), &used, 100), Some(address("127.0.0.1:5")));
     }
 
     #[test]
@@ -151,7 +160,7 @@ mod tests {
         let pool = pool("127.0.0.1:5-5, 127.0.0.2:5-6");
         assert_eq!(pool.size(), 3);
         let used = BTreeMap::from([(address("127.0.0.1:5"), mapped())]);
-        assert_eq!(pool.free(&used, 0), Some(address("127.0.0.2:5")));
+        assert_eq!(first_free(&pool, &used, 0), Some(address("127.0.0.2:5")));
     }
 
     #[test]

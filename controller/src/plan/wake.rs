@@ -33,10 +33,15 @@ pub enum WakeStep {
         /// What may take traffic; never empty.
         endpoints: Vec<SocketAddr>,
     },
+    /// It was refused for too long: close the record; the next connection tries anew.
+    GiveUp {
+        /// Compare with this.
+        at: Revision,
+    },
 }
 
 /// Decides it.
-pub fn next(view: &WorkloadView<'_>) -> WakeStep {
+pub fn next(view: &WorkloadView<'_>, now_unix_ms: u64) -> WakeStep {
     let (Some(wake), Some(facts)) = (view.open_wake(), view.facts) else { return WakeStep::Nothing };
     if let Some(drain) = view.drain()
         && drain.record.is_open()
@@ -50,6 +55,11 @@ pub fn next(view: &WorkloadView<'_>) -> WakeStep {
     endpoints.dedup();
     if !endpoints.is_empty() {
         return WakeStep::Retire { at: wake.revision, endpoints };
+    }
+    if wake.record.last_error.is_some()
+        && now_unix_ms.saturating_sub(wake.record.opened_unix_ms) > millis(patience(view))
+    {
+        return WakeStep::GiveUp { at: wake.revision };
     }
     if facts.replicas == 0 {
         return WakeStep::ScaleUp {
@@ -74,6 +84,16 @@ fn replicas(view: &WorkloadView<'_>) -> u32 {
     before_drain.or(configured).unwrap_or(1).max(1)
 }
 
+/// How long a refused wake is tried: as long as two clients, one after the other, could have been held.
+fn patience(view: &WorkloadView<'_>) -> Duration {
+    let timeouts = view.upstreams.iter().map(|upstream| upstream.facts.spec.wake_timeout);
+    timeouts.max().unwrap_or_default().saturating_mul(2)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// How long after a failed scale write the next one is worth trying: 50 ms, doubling, at most 10 s.
 pub fn retry_after(attempts: u32) -> Duration {
     Duration::from_millis(50).saturating_mul(1 << attempts.min(10)).min(Duration::from_secs(10))
@@ -87,51 +107,64 @@ mod tests {
     #[test]
     fn a_demanded_cold_workload_is_scaled_with_the_version_seen_at_zero() {
         let fixture = Fixture::cold().woken();
-        let WakeStep::ScaleUp { replicas, resource_version, .. } = next(&fixture.view()) else { panic!() };
+        let WakeStep::ScaleUp { replicas, resource_version, .. } = next(&fixture.view(), 2_000) else {
+            panic!()
+        };
         assert_eq!((replicas, resource_version.as_str()), (1, "100"));
     }
 
     #[test]
     fn nobody_asked_nothing_is_scaled() {
-        assert_eq!(next(&Fixture::cold().view()), WakeStep::Nothing);
+        assert_eq!(next(&Fixture::cold().view(), 2_000), WakeStep::Nothing);
     }
 
     #[test]
     fn a_workload_that_asks_for_replicas_is_not_scaled_again() {
         let fixture = Fixture::cold().replicas(1).woken();
-        assert_eq!(next(&fixture.view()), WakeStep::RecordScaled { at: Revision(7) });
+        assert_eq!(next(&fixture.view(), 2_000), WakeStep::RecordScaled { at: Revision(7) });
         let fixture = Fixture::cold().replicas(1).wake_state(WakeState::Scaled);
-        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
+        assert_eq!(next(&fixture.view(), 2_000), WakeStep::Nothing);
     }
 
     #[test]
     fn no_scale_write_goes_out_while_an_endpoint_is_ready_though_replicas_say_zero() {
         let fixture = Fixture::cold().ready(&["pod-1"]).replicas(0).woken();
-        assert!(matches!(next(&fixture.view()), WakeStep::Retire { .. }));
+        assert!(matches!(next(&fixture.view(), 2_000), WakeStep::Retire { .. }));
     }
 
     #[test]
     fn a_wake_waits_for_a_committed_drain() {
         let fixture = Fixture::cold().committed(&["pod-1"]).woken();
-        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
+        assert_eq!(next(&fixture.view(), 2_000), WakeStep::Nothing);
     }
 
     #[test]
     fn a_wake_is_not_retired_while_a_drain_is_on_offer() {
         let fixture = Fixture::cold().ready(&["pod-1"]).offered().woken();
-        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
+        assert_eq!(next(&fixture.view(), 2_000), WakeStep::Nothing);
     }
 
     #[test]
     fn a_wake_is_not_retired_on_a_condemned_pod() {
         let fixture = Fixture::cold().ready(&["pod-1"]).done(&["pod-1"]).wake_state(WakeState::Scaled);
-        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
+        assert_eq!(next(&fixture.view(), 2_000), WakeStep::Nothing);
     }
 
     #[test]
     fn the_wake_after_a_drain_brings_back_as_many_replicas() {
         let fixture = Fixture::cold().done(&["pod-1"]).woken();
-        assert!(matches!(next(&fixture.view()), WakeStep::ScaleUp { replicas: 3, .. }));
+        assert!(matches!(next(&fixture.view(), 2_000), WakeStep::ScaleUp { replicas: 3, .. }));
+    }
+
+    #[test]
+    fn a_refused_wake_is_tried_again_and_given_up_after_two_wake_timeouts() {
+        let mut fixture = Fixture::cold().woken();
+        if let Some(wake) = &mut fixture.wake {
+            let message = "over quota".into();
+            wake.record.last_error = Some(crate::model::Problem { reason: "QuotaExceeded".into(), message });
+        }
+        assert!(matches!(next(&fixture.view(), 121_000), WakeStep::ScaleUp { .. }));
+        assert_eq!(next(&fixture.view(), 121_001), WakeStep::GiveUp { at: Revision(7) });
     }
 
     #[test]

@@ -12,8 +12,13 @@ use crate::model::Revision;
 pub struct Moment(pub Duration);
 
 impl Moment {
+    /// The moment `pause` later.
+    pub fn after(self, pause: Duration) -> Self {
+        Self(self.0.saturating_add(pause))
+    }
+
     /// How long before `later` it was; zero if it was not.
-    fn until(self, later: Self) -> Duration {
+    pub fn until(self, later: Self) -> Duration {
         later.0.saturating_sub(self.0)
     }
 }
@@ -54,7 +59,8 @@ pub struct Node {
     pub registered: Option<Revision>,
     demand: BTreeMap<UpstreamId, Demand>,
     activity: BTreeMap<UpstreamId, Activity>,
-    quiet: BTreeSet<DrainId>,
+    /// Proofs that stand, each with the upstreams it is about.
+    quiet: BTreeMap<DrainId, BTreeSet<UpstreamId>>,
 }
 
 /// All nodes with a session at this replica.
@@ -75,7 +81,7 @@ impl Nodes {
         let mut touched: BTreeSet<UpstreamId> = self.close(&id);
         touched.extend(demand.keys().cloned());
         let activity = activity.into_iter().collect();
-        let node = Node { epoch, registered: None, demand, activity, quiet: BTreeSet::new() };
+        let node = Node { epoch, registered: None, demand, activity, quiet: BTreeMap::new() };
         self.nodes.insert(id, node);
         touched
     }
@@ -92,30 +98,35 @@ impl Nodes {
         }
     }
 
-    /// The whole set the node demands now. A demand withdraws the node's quiet proofs (rule D4).
+    /// The whole set the node demands now. A demand withdraws the node's quiet proofs about that upstream (rule D4).
     pub fn demand(&mut self, id: &NodeId, demand: BTreeMap<UpstreamId, Demand>) -> BTreeSet<UpstreamId> {
         let Some(node) = self.nodes.get_mut(id) else { return BTreeSet::new() };
         let old = std::mem::replace(&mut node.demand, demand);
-        if !node.demand.is_empty() {
-            node.quiet.clear();
+        for upstream in node.demand.keys() {
+            node.quiet.retain(|_, proven| !proven.contains(upstream));
         }
         let ended = old.into_keys().filter(|upstream| !node.demand.contains_key(upstream));
         ended.chain(node.demand.keys().cloned()).collect()
     }
 
-    /// The node's activity on one upstream changed. Anything but idleness withdraws the node's quiet proofs (rule D4).
+    /// The node's activity on one upstream changed. Anything but idleness withdraws the node's quiet proofs about it
+    /// (rule D4).
     pub fn activity(&mut self, id: &NodeId, upstream: UpstreamId, activity: Activity) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         if !matches!(activity, Activity::IdleSince(_)) {
-            node.quiet.clear();
+            node.quiet.retain(|_, proven| !proven.contains(&upstream));
         }
         node.activity.insert(upstream, activity);
     }
 
-    /// The node proved quiet for a drain. A proof of another epoch is void (rule N5).
-    pub fn quiet(&mut self, id: &NodeId, epoch: &NodeEpoch, drain: DrainId) {
-        if let Some(node) = self.nodes.get_mut(id).filter(|node| node.epoch == *epoch) {
-            node.quiet.insert(drain);
+    /// The node proved quiet for a drain of `upstreams`. A proof of another epoch is void (rule N5), and so is one that
+    /// crossed a demand.
+    pub fn quiet(&mut self, id: &NodeId, epoch: &NodeEpoch, drain: DrainId, upstreams: BTreeSet<UpstreamId>) {
+        let node = self.nodes.get_mut(id).filter(|node| node.epoch == *epoch);
+        if let Some(node) = node
+            && !upstreams.iter().any(|upstream| node.demand.contains_key(upstream))
+        {
+            node.quiet.insert(drain, upstreams);
         }
     }
 
@@ -148,6 +159,15 @@ impl Nodes {
         })
     }
 
+    /// How long every node says that `upstream` has been idle; `None` while active or unknown on one, or without nodes.
+    pub fn idle_for(&self, upstream: &UpstreamId, now: Moment) -> Option<Duration> {
+        let each = self.nodes.values().map(|node| match node.activity.get(upstream) {
+            Some(Activity::IdleSince(since)) => Some(since.map_or(now.0, |since| since.until(now))),
+            Some(Activity::Active | Activity::Unknown) | None => None,
+        });
+        each.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+
     /// When [`Nodes::idle`] turns true if nobody says anything more; `None` if it cannot.
     pub fn idle_at(&self, upstream: &UpstreamId, idle_after: Duration) -> Option<Moment> {
         let mut at = Moment::default();
@@ -167,7 +187,7 @@ impl Nodes {
         self.nodes
             .iter()
             .map(|(id, node)| {
-                let revision = node.registered.filter(|_| node.quiet.contains(drain))?;
+                let revision = node.registered.filter(|_| node.quiet.contains_key(drain))?;
                 Some((id.0.clone(), revision))
             })
             .collect()
@@ -176,6 +196,22 @@ impl Nodes {
     /// The nodes with a session here.
     pub fn ids(&self) -> impl Iterator<Item = &NodeId> {
         self.nodes.keys()
+    }
+
+    /// What a node said last.
+    pub fn get(&self, id: &NodeId) -> Option<&Node> {
+        self.nodes.get(id)
+    }
+
+    /// Whether the node's proof for the drain stands.
+    pub fn has_proven(&self, id: &NodeId, drain: &DrainId) -> bool {
+        self.nodes.get(id).is_some_and(|node| node.quiet.contains_key(drain))
+    }
+
+    /// A node that demands one of `upstreams`.
+    pub fn demanding(&self, upstreams: &[UpstreamId]) -> Option<&NodeId> {
+        let demands = |node: &Node| upstreams.iter().any(|upstream| node.demand.contains_key(upstream));
+        self.nodes.iter().find(|(_, node)| demands(node)).map(|(id, _)| id)
     }
 }
 
@@ -205,6 +241,10 @@ mod tests {
 
     fn demand(since: u64) -> BTreeMap<UpstreamId, Demand> {
         BTreeMap::from([(cart(), Demand { traceparent: String::new(), since_unix_nanos: since })])
+    }
+
+    fn about() -> BTreeSet<UpstreamId> {
+        BTreeSet::from([cart()])
     }
 
     fn with_activity(activity: &[Option<Activity>]) -> Nodes {
@@ -261,9 +301,9 @@ mod tests {
         let mut nodes = with_activity(&[Some(idle(10, 100)), Some(idle(10, 100))]);
         nodes.register(&node(1), Revision(5));
         nodes.register(&node(2), Revision(6));
-        nodes.quiet(&node(1), &epoch(), drain.clone());
+        nodes.quiet(&node(1), &epoch(), drain.clone(), about());
         assert_eq!(nodes.vouched(&drain), None);
-        nodes.quiet(&node(2), &epoch(), drain.clone());
+        nodes.quiet(&node(2), &epoch(), drain.clone(), about());
         let both = BTreeMap::from([("node-1".into(), Revision(5)), ("node-2".into(), Revision(6))]);
         assert_eq!(nodes.vouched(&drain), Some(both));
     }
@@ -274,7 +314,7 @@ mod tests {
         let proven = || {
             let mut nodes = with_activity(&[Some(idle(10, 100))]);
             nodes.register(&node(1), Revision(5));
-            nodes.quiet(&node(1), &epoch(), drain.clone());
+            nodes.quiet(&node(1), &epoch(), drain.clone(), about());
             assert!(nodes.vouched(&drain).is_some());
             nodes
         };
@@ -296,7 +336,7 @@ mod tests {
         let drain = DrainId("drain-1".into());
         let mut nodes = with_activity(&[None]);
         nodes.register(&node(1), Revision(5));
-        nodes.quiet(&node(1), &NodeEpoch("epoch-0".into()), drain.clone());
+        nodes.quiet(&node(1), &NodeEpoch("epoch-0".into()), drain.clone(), about());
         assert_eq!(nodes.vouched(&drain), None);
     }
 }

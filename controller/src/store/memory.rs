@@ -149,7 +149,7 @@ async fn forward(
             () = to.closed() => return,
         };
         let step = match step {
-            Ok(step) if revision(&step) <= seen => continue,
+            Ok(step) if step.revision() <= seen => continue,
             Ok(step) => step,
             Err(RecvError::Lagged(_)) => {
                 let now = store.lock().snapshot(Room::All);
@@ -161,14 +161,6 @@ async fn forward(
         if to.send(step).await.is_err() {
             return;
         }
-    }
-}
-
-fn revision(step: &WatchEvent) -> Revision {
-    match step {
-        WatchEvent::Put(entry) => entry.mod_revision,
-        WatchEvent::Deleted(_, revision) => *revision,
-        WatchEvent::Resync(snapshot) => snapshot.revision,
     }
 }
 

@@ -3,16 +3,19 @@
 
 mod etcd;
 mod key;
+mod lease;
 mod memory;
 
 pub use etcd::{EtcdOptions, EtcdStore};
 pub use key::{Key, Room};
+pub use lease::keep as keep_lease;
 pub use memory::MemoryStore;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::model::Revision;
@@ -26,6 +29,11 @@ pub struct Entry {
     pub value: Bytes,
     /// The last write of it.
     pub mod_revision: Revision,
+}
+
+/// The JSON of a record.
+pub fn encode(record: &impl Serialize) -> Bytes {
+    serde_json::to_vec(record).expect("records are plain data with string keys: JSON holds them all").into()
 }
 
 /// What must hold for a transaction to be carried out.
@@ -84,6 +92,17 @@ pub enum WatchEvent {
     Deleted(Key, Revision),
     /// Steps were lost: this is all there is now. Compare with what was known, and drop every quiet proof (rule G3).
     Resync(Snapshot),
+}
+
+impl WatchEvent {
+    /// When it happened.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Put(entry) => entry.mod_revision,
+            Self::Deleted(_, revision) => *revision,
+            Self::Resync(snapshot) => snapshot.revision,
+        }
+    }
 }
 
 /// Names a lease.

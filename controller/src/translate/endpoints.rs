@@ -9,11 +9,18 @@ use zenvoy_shared::id::{ActivatorAddress, UpstreamId};
 use super::address;
 use crate::model::Route;
 
-/// The endpoints of the cluster named like `id`. Failures are answered by the proxy, so they go to the activator too.
-pub fn assignment(id: &UpstreamId, route: &Route, activator: ActivatorAddress) -> ClusterLoadAssignment {
+/// The endpoints of the cluster named like `id`. Failures are answered by the proxy, so they go to the activator too;
+/// without an activator address only pods can be reached.
+pub fn assignment(
+    id: &UpstreamId,
+    route: &Route,
+    activator: Option<ActivatorAddress>,
+) -> ClusterLoadAssignment {
     let addresses = match route {
         Route::Pods(pods) => pods.clone(),
-        Route::Activator { .. } | Route::Fail(_) => vec![activator.0.into()],
+        Route::Activator { .. } | Route::Fail(_) => {
+            activator.into_iter().map(|activator| activator.0.into()).collect()
+        }
     };
     let lb_endpoints = addresses
         .into_iter()

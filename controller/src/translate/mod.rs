@@ -6,13 +6,15 @@ mod endpoints;
 mod held;
 mod listener;
 mod routes;
+mod settle;
 
 pub use cluster::cluster;
-pub use domains::{Claim, Claims, LostHost, claims};
+pub use domains::{Claim, Claims, LostHost, Names, claims};
 pub use endpoints::assignment;
 pub use held::held;
 pub use listener::{ListenerOptions, http_listener, tcp_listener, tls_listener};
 pub use routes::{ROUTE_CONFIGURATION, route_configuration};
+pub use settle::{Settled, settle};
 
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{

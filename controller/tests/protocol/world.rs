@@ -293,13 +293,15 @@ impl World {
 
     fn plan_wake(&mut self, rules: Rules) {
         let (inventory, id) = (self.inventory(rules), workload());
-        match wake::next(&inventory.view(&id)) {
+        match wake::next(&inventory.view(&id), 0) {
             WakeStep::Nothing => {}
             WakeStep::ScaleUp { replicas, resource_version, .. } => {
                 self.patch(replicas, resource_version.parse().expect("a number"));
             }
             WakeStep::RecordScaled { .. } => self.wake = Some((WakeState::Scaled, self.write())),
-            WakeStep::Retire { .. } => self.wake = Some((WakeState::Retired, self.write())),
+            WakeStep::Retire { .. } | WakeStep::GiveUp { .. } => {
+                self.wake = Some((WakeState::Retired, self.write()));
+            }
         }
     }
 

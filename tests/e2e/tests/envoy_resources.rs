@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use zenvoy_controller::model::{Route, UpstreamSpec};
 use zenvoy_controller::translate::{
-    Claim, ListenerOptions, ROUTE_CONFIGURATION, assignment, claims, cluster, http_listener,
+    Claim, ListenerOptions, Names, ROUTE_CONFIGURATION, assignment, claims, cluster, http_listener,
     route_configuration, tcp_listener, tls_listener, type_url,
 };
 use zenvoy_e2e::envoy::{Envoy, get};
@@ -89,7 +89,7 @@ fn snapshot(upstreams: &BTreeMap<UpstreamId, UpstreamSpec>, activator: Activator
     let mut changes = Vec::new();
     for (id, spec) in upstreams {
         changes.push(set(type_url::CLUSTER, id, &cluster(id, spec)));
-        let cold = assignment(id, &Route::Activator { drain: None }, activator);
+        let cold = assignment(id, &Route::Activator { drain: None }, Some(activator));
         changes.push(set(type_url::ENDPOINTS, id, &cold));
         if let Some(port) = spec.listen_port {
             let listener = tcp_listener(OPTIONS, id, port);
@@ -100,7 +100,7 @@ fn snapshot(upstreams: &BTreeMap<UpstreamId, UpstreamSpec>, activator: Activator
     let claims = claims(
         http.map(|(id, spec)| Claim { id, spec, created: 0, first_port: id.port != 8080 }),
         OPTIONS.http_port,
-        "cluster.local",
+        &Names::default(),
     );
     let routes = route_configuration(&claims.domains, |id| upstreams.get(id).cloned());
     changes.push(set(type_url::ROUTES, &ROUTE_CONFIGURATION, &routes));
@@ -130,7 +130,7 @@ fn envoy_takes_every_kind_of_resource_and_follows_a_switch_of_endpoints() {
         assert!(own_host.ends_with("activator"), "{own_host}");
 
         let cart = UpstreamId::new("shop", "cart", 80);
-        let warm = assignment(&cart, &Route::Pods(vec![pod]), ActivatorAddress(activator));
+        let warm = assignment(&cart, &Route::Pods(vec![pod]), Some(ActivatorAddress(activator)));
         server.apply([set(type_url::ENDPOINTS, &cart, &warm)]);
         let name = cart.to_string();
         until::done("Envoy's ACK", server.until_acked(NODE, &type_url::ENDPOINTS.into(), &name)).await;

@@ -1,0 +1,55 @@
+//! Demand of this replica's nodes becomes a wake intent (rules W1, D11). Any replica does this.
+
+use serde_json::Map;
+use zenvoy_shared::id::{Episode, WorkloadId};
+
+use super::core::Core;
+use crate::execute::{Job, Subject};
+use crate::model::{DrainState, Route, WakeRecord, WakeState};
+use crate::store::{Compare, Key, Txn, Write, encode};
+
+impl Core {
+    /// Opens a wake when a node demands an upstream that has nowhere to go. Known already: nothing to write.
+    pub(super) fn open_wake(&mut self, workload: &WorkloadId) -> Option<Job> {
+        let view = self.inventory.view(workload);
+        let facts = view.facts?;
+        if view.open_wake().is_some() {
+            return None;
+        }
+        let (upstream, demand) = view
+            .upstreams
+            .iter()
+            .filter(|upstream| !matches!(view.route(upstream), Route::Pods(_)))
+            .filter_map(|upstream| Some((upstream.id, self.nodes.demanded(upstream.id)?)))
+            .min_by_key(|(_, demand)| demand.since_unix_nanos)?;
+        let record = WakeRecord {
+            uid: facts.version.uid.clone(),
+            episode: Episode::fresh(),
+            upstream: upstream.clone(),
+            traceparent: demand.traceparent.clone(),
+            state: WakeState::Created,
+            opened_unix_ms: self.now.unix_ms(),
+            attempts: 0,
+            last_error: None,
+            endpoints: Vec::new(),
+            unknown: Map::new(),
+        };
+        let key = Key::Wake(workload.clone());
+        // Rule W1: on exactly the record that was looked at, whatever object it is about.
+        let mut compares = vec![match view.wake_record {
+            Some(wake) => Compare::WrittenAt(key.clone(), wake.revision),
+            None => Compare::Absent(key.clone()),
+        }];
+        let mut writes = vec![Write::Put(key, encode(&record), None)];
+        if let Some(drain) = view.drain()
+            && drain.record.state == DrainState::Offered
+        {
+            // Rule D11: the offer that this cancels still stands, and the own word for it is taken back at once.
+            compares.push(Compare::WrittenAt(Key::Drain(workload.clone()), drain.revision));
+            writes.push(Write::Delete(Key::DrainAck(workload.clone(), self.options.me.id.clone())));
+        }
+        let since = demand.since_unix_nanos;
+        self.timelines.held(workload, record.episode.clone(), since);
+        Self::job(Subject::Demand(workload.clone()), Txn { compares, writes })
+    }
+}

@@ -1,0 +1,47 @@
+//! One controller replica. In: a source, a store, sessions of proxies; out: xDS, wakes and drains.
+//!
+//! [`Core`] decides, without I/O; [`run`] gives it events and carries out its effects.
+
+mod core;
+mod demand;
+mod drains;
+mod due;
+mod effects;
+mod event;
+mod gate;
+mod lead;
+mod others;
+mod ports;
+mod publish;
+mod records;
+mod run;
+mod sessions;
+mod status;
+mod timeline;
+
+pub use core::Core;
+pub use event::{Cause, Effect, Event, Now, Said, SessionId, Switch, ToNode};
+pub use run::{Parts, ReplicaError, ReplicaOptions, run};
+
+use std::time::Duration;
+
+use crate::model::Replica;
+use crate::plan::ports::PortPool;
+use crate::translate::{ListenerOptions, Names};
+
+/// What the core must know beforehand.
+#[derive(Debug, Clone)]
+pub struct CoreOptions {
+    /// This incarnation.
+    pub me: Replica,
+    /// The addresses that may stand in for cold upstreams.
+    pub pool: PortPool,
+    /// How long a released address rests.
+    pub quarantine: Duration,
+    /// Where Envoys listen.
+    pub listeners: ListenerOptions,
+    /// How Services are called.
+    pub names: Names,
+    /// Drains on offer at once, at most (rule D1); at least 1.
+    pub max_offers: usize,
+}

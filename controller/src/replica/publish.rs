@@ -1,0 +1,179 @@
+//! Views become resources, incrementally: a changed endpoint makes two resources of one upstream anew, at once; changed structure
+//! is gathered for a moment, since the one route configuration holds all hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use zenvoy_shared::id::{UpstreamId, WorkloadId};
+use zenvoy_shared::proto::HELD_UPSTREAM;
+use zenvoy_xds::core::Change;
+
+use super::core::{Core, Later};
+use super::event::Effect;
+use crate::execute::Subject;
+use crate::model::{Problem, Route, Target, UpstreamFacts, UpstreamView};
+use crate::plan::wake::retry_after;
+use crate::translate::{
+    ROUTE_CONFIGURATION, assignment, cluster, held, http_listener, route_configuration, settle, tcp_listener,
+    tls_listener, type_url,
+};
+
+/// Structural changes wait this long for others to come...
+const GATHER: Duration = Duration::from_millis(50);
+/// ...and longer by this much for each thousand upstreams in the route configuration.
+const GATHER_PER_THOUSAND: Duration = Duration::from_millis(50);
+
+/// What is served, as far as the next change needs to know it.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    changed: BTreeSet<UpstreamId>,
+    /// Upstreams that were published.
+    upstreams: BTreeSet<UpstreamId>,
+    listeners: BTreeSet<String>,
+    /// What the losers of claims are told.
+    pub(super) lost: BTreeMap<UpstreamId, Problem>,
+    /// Upstreams for which there is no activator address left.
+    pub(super) exhausted: BTreeSet<UpstreamId>,
+}
+
+impl Core {
+    pub(super) fn structure_changed(&mut self, upstreams: &BTreeSet<UpstreamId>) {
+        self.published.changed.extend(upstreams.iter().cloned());
+        let thousands = u32::try_from(self.inventory.upstreams().len() / 1_000).unwrap_or(u32::MAX);
+        let pause = GATHER.saturating_add(GATHER_PER_THOUSAND.saturating_mul(thousands));
+        self.later.by(Later::Structure, self.now.moment.after(pause));
+        self.look(&Subject::Ports);
+    }
+
+    pub(super) fn tell_exhausted(&mut self, exhausted: BTreeSet<UpstreamId>) {
+        if exhausted == self.published.exhausted {
+            return;
+        }
+        if !exhausted.is_empty() {
+            let (count, size) = (exhausted.len(), self.options.pool.size());
+            tracing::warn!(
+                count,
+                size,
+                "PortPoolExhausted: extend --port-pool by a further loopback address"
+            );
+        }
+        let changed: Vec<UpstreamId> =
+            exhausted.symmetric_difference(&self.published.exhausted).cloned().collect();
+        self.published.exhausted = exhausted;
+        changed.iter().for_each(|upstream| self.report_upstream(upstream));
+    }
+
+    /// Clusters, endpoints, listeners and routes of everything that was added, changed or removed.
+    pub(super) fn publish_structure(&mut self) {
+        if !self.loaded || !self.inventory.is_complete() {
+            // Partial knowledge must not look like removals.
+            self.later.by(Later::Structure, self.now.moment.after(GATHER));
+            return;
+        }
+        let mut changes = Vec::new();
+        let changed = std::mem::take(&mut self.published.changed);
+        for upstream in &changed {
+            match self.inventory.upstreams().get(upstream) {
+                Some(facts) => {
+                    changes.push(set(
+                        type_url::CLUSTER,
+                        upstream.to_string(),
+                        &cluster(upstream, &facts.spec),
+                    ));
+                    changes.extend(self.traffic_of(upstream, facts));
+                    self.published.upstreams.insert(upstream.clone());
+                }
+                None if self.published.upstreams.remove(upstream) => {
+                    for url in [type_url::CLUSTER, type_url::ENDPOINTS, HELD_UPSTREAM] {
+                        changes.push(change(url, upstream.to_string(), None));
+                    }
+                    self.effect(Effect::Gone(upstream.clone()));
+                }
+                None => {}
+            }
+        }
+        self.shared_resources(&mut changes);
+        self.effect(Effect::Publish(changes));
+        changed.iter().for_each(|upstream| self.report_upstream(upstream));
+    }
+
+    fn shared_resources(&mut self, changes: &mut Vec<Change>) {
+        let upstreams = self.inventory.upstreams();
+        let options = self.options.listeners;
+        let settled = settle(upstreams, options, &self.options.names);
+        let routes = route_configuration(&settled.domains, |id| Some(upstreams.get(id)?.spec.clone()));
+        changes.push(set(type_url::ROUTES, ROUTE_CONFIGURATION.into(), &routes));
+        let mut listeners = vec![http_listener(options)];
+        listeners.extend(tls_listener(options, &settled.server_names));
+        listeners.extend(settled.ports.iter().map(|(port, id)| tcp_listener(options, id, *port)));
+        let names: BTreeSet<String> = listeners.iter().map(|listener| listener.name.clone()).collect();
+        for gone in self.published.listeners.difference(&names) {
+            changes.push(change(type_url::LISTENER, gone.clone(), None));
+        }
+        changes.extend(
+            listeners.iter().map(|listener| set(type_url::LISTENER, listener.name.clone(), listener)),
+        );
+        let losers: Vec<UpstreamId> =
+            settled.lost.keys().chain(self.published.lost.keys()).cloned().collect();
+        self.published.listeners = names;
+        self.published.lost = settled.lost;
+        losers.iter().for_each(|loser| self.report_upstream(loser));
+    }
+
+    /// A workload's traffic moves: endpoints and verdicts of its upstreams, at once.
+    pub(super) fn publish_endpoints(&mut self, workload: &WorkloadId) {
+        let view = self.inventory.view(workload);
+        let published =
+            view.upstreams.iter().filter(|upstream| self.published.upstreams.contains(upstream.id));
+        let changes: Vec<Change> =
+            published.flat_map(|upstream| self.traffic_of(upstream.id, upstream.facts)).collect();
+        if !changes.is_empty() {
+            self.effect(Effect::Publish(changes));
+        }
+    }
+
+    fn traffic_of(&self, id: &UpstreamId, facts: &UpstreamFacts) -> Vec<Change> {
+        let (route, attempts) = self.route(id, facts);
+        let workload = match &facts.target {
+            Target::Workload(workload) => Some(workload),
+            Target::Unresolved(_) => None,
+        };
+        let name = id.to_string();
+        let address = self.records.address(id);
+        let mut changes = vec![set(type_url::ENDPOINTS, name.clone(), &assignment(id, &route, address))];
+        match address {
+            Some(address) => {
+                // What a client is asked to wait grows with what was tried in vain.
+                let pause = retry_after(attempts).max(Duration::from_secs(1));
+                let held = held(id, workload, &facts.spec, &route, address, pause);
+                changes.push(set(HELD_UPSTREAM, name, &held));
+            }
+            None => changes.push(change(HELD_UPSTREAM, name, None)),
+        }
+        changes
+    }
+
+    /// Where an upstream's traffic goes, and how often its wake was tried.
+    pub(super) fn route(&self, id: &UpstreamId, facts: &UpstreamFacts) -> (Route, u32) {
+        match &facts.target {
+            Target::Unresolved(problem) => (Route::Fail(problem.clone()), 0),
+            Target::Workload(workload) => {
+                let view = self.inventory.view(workload);
+                let attempts = view.open_wake().map_or(0, |wake| wake.record.attempts);
+                let endpoints = view.upstreams.iter().find(|upstream| upstream.id == id);
+                let endpoints = endpoints.map_or(&[][..], |upstream| upstream.endpoints);
+                (view.route(&UpstreamView { id, facts, endpoints }), attempts)
+            }
+        }
+    }
+}
+
+fn set(url: &str, name: String, message: &impl Message) -> Change {
+    change(url, name, Some(message.encode_to_vec().into()))
+}
+
+fn change(url: &str, name: String, content: Option<Bytes>) -> Change {
+    Change { type_url: url.into(), name: name.into(), content }
+}

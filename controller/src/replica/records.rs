@@ -1,0 +1,163 @@
+//! The records of the store beside wakes and drains, as the watch and the own writes bring them. Steps may arrive twice and
+//! out of order (an own write is known before the watch brings it); the revision of each key tells what is newer. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use zenvoy_shared::id::{ActivatorAddress, ControllerId, NodeId, UpstreamId, WorkloadId};
+
+use crate::model::{
+    DrainAck, DrainRecord, IdleVotes, NodeRecord, PortState, Replica, Revision, Versioned, WakeRecord,
+};
+use crate::store::{Compare, Entry, Key};
+
+/// One record, read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Record {
+    Leader(Replica),
+    Controller(Replica),
+    Node(NodeRecord),
+    Port(PortState),
+    Address(ActivatorAddress),
+    Wake(WakeRecord),
+    Drain(DrainRecord),
+    Ack(DrainAck),
+    Votes(IdleVotes),
+}
+
+/// Reads the record of an entry; what a later version wrote in another form is left alone.
+pub(super) fn read(entry: &Entry) -> Option<Record> {
+    fn json<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+        serde_json::from_slice(&entry.value)
+            .inspect_err(|error| {
+                tracing::warn!(key = %entry.key, %error, "a record cannot be read and is ignored; was it written by a later version?");
+            })
+            .ok()
+    }
+    match &entry.key {
+        Key::Leader => json(entry).map(Record::Leader),
+        Key::Controller(_) => json(entry).map(Record::Controller),
+        Key::Node(_) => json(entry).map(Record::Node),
+        Key::PortByAddress(_) => json(entry).map(Record::Port),
+        Key::PortByUpstream(_) => json(entry).map(Record::Address),
+        Key::Wake(_) => json(entry).map(Record::Wake),
+        Key::Drain(_) => json(entry).map(Record::Drain),
+        Key::DrainAck(..) => json(entry).map(Record::Ack),
+        Key::IdleVotes(_) => json(entry).map(Record::Votes),
+    }
+}
+
+/// What is known of the store.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) leader: Option<Versioned<Replica>>,
+    pub(super) controllers: BTreeMap<ControllerId, Versioned<Replica>>,
+    pub(super) nodes: BTreeMap<NodeId, Versioned<NodeRecord>>,
+    pub(super) ports: BTreeMap<ActivatorAddress, Versioned<PortState>>,
+    pub(super) addresses: BTreeMap<UpstreamId, Versioned<ActivatorAddress>>,
+    pub(super) acks: BTreeMap<WorkloadId, BTreeMap<ControllerId, Versioned<DrainAck>>>,
+    pub(super) votes: BTreeMap<ControllerId, Versioned<IdleVotes>>,
+}
+
+impl Records {
+    /// Sets a record that is not a wake or drain.
+    pub(super) fn set(&mut self, key: Key, record: Record, revision: Revision) {
+        match (key, record) {
+            (Key::Leader, Record::Leader(record))
+                if self.leader.as_ref().is_none_or(|known| known.revision < revision) =>
+            {
+                self.leader = Some(Versioned { record, revision });
+            }
+            (Key::Controller(id), Record::Controller(record)) => {
+                newer(&mut self.controllers, id, record, revision);
+            }
+            (Key::Node(id), Record::Node(record)) => newer(&mut self.nodes, id, record, revision),
+            (Key::PortByAddress(at), Record::Port(record)) => newer(&mut self.ports, at, record, revision),
+            (Key::PortByUpstream(id), Record::Address(record)) => {
+                newer(&mut self.addresses, id, record, revision);
+            }
+            (Key::DrainAck(workload, id), Record::Ack(record)) => {
+                newer(self.acks.entry(workload).or_default(), id, record, revision);
+            }
+            (Key::IdleVotes(id), Record::Votes(record)) => newer(&mut self.votes, id, record, revision),
+            _ => {}
+        }
+    }
+
+    /// Takes out what was deleted at `revision`, unless it is known to have been written later.
+    pub(super) fn remove(&mut self, key: &Key, revision: Revision) {
+        match key {
+            Key::Leader => {
+                self.leader.take_if(|known| known.revision <= revision);
+            }
+            Key::Controller(id) => older(&mut self.controllers, id, revision),
+            Key::Node(id) => older(&mut self.nodes, id, revision),
+            Key::PortByAddress(at) => older(&mut self.ports, at, revision),
+            Key::PortByUpstream(id) => older(&mut self.addresses, id, revision),
+            Key::DrainAck(workload, id) => {
+                if let Some(acks) = self.acks.get_mut(workload) {
+                    older(acks, id, revision);
+                    if acks.is_empty() {
+                        self.acks.remove(workload);
+                    }
+                }
+            }
+            Key::IdleVotes(id) => older(&mut self.votes, id, revision),
+            Key::Wake(_) | Key::Drain(_) => {}
+        }
+    }
+
+    /// The keys of everything known here.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let leader = self.leader.iter().map(|_| Key::Leader);
+        let acks = self.acks.iter().flat_map(|(workload, acks)| {
+            acks.keys().map(|controller| Key::DrainAck(workload.clone(), controller.clone()))
+        });
+        leader
+            .chain(self.controllers.keys().cloned().map(Key::Controller))
+            .chain(self.nodes.keys().cloned().map(Key::Node))
+            .chain(self.ports.keys().copied().map(Key::PortByAddress))
+            .chain(self.addresses.keys().cloned().map(Key::PortByUpstream))
+            .chain(self.votes.keys().cloned().map(Key::IdleVotes))
+            .chain(acks)
+            .collect()
+    }
+
+    /// The activator address of an upstream.
+    pub(super) fn address(&self, upstream: &UpstreamId) -> Option<ActivatorAddress> {
+        self.addresses.get(upstream).map(|address| address.record)
+    }
+
+    /// The acknowledgements of a workload's drain, with the comparisons that hold as long as none changes.
+    pub(super) fn acks_of(&self, workload: &WorkloadId) -> (BTreeMap<ControllerId, DrainAck>, Vec<Compare>) {
+        let acks = self.acks.get(workload);
+        let records = acks.into_iter().flatten().map(|(id, ack)| (id.clone(), ack.record.clone())).collect();
+        let compares = acks
+            .into_iter()
+            .flatten()
+            .map(|(id, ack)| Compare::WrittenAt(Key::DrainAck(workload.clone(), id.clone()), ack.revision))
+            .collect();
+        (records, compares)
+    }
+
+    /// Whether every live replica votes that the workload is up and idle.
+    pub(super) fn all_vote_idle(&self, workload: &WorkloadId) -> bool {
+        !self.controllers.is_empty()
+            && self
+                .controllers
+                .keys()
+                .all(|id| self.votes.get(id).is_some_and(|votes| votes.record.workloads.contains(workload)))
+    }
+}
+
+fn newer<K: Ord, T>(records: &mut BTreeMap<K, Versioned<T>>, key: K, record: T, revision: Revision) {
+    if records.get(&key).is_none_or(|known| known.revision < revision) {
+        records.insert(key, Versioned { record, revision });
+    }
+}
+
+fn older<K: Ord, T>(records: &mut BTreeMap<K, Versioned<T>>, key: &K, revision: Revision) {
+    if records.get(key).is_some_and(|known| known.revision <= revision) {
+        records.remove(key);
+    }
+}

@@ -1,0 +1,215 @@
+//! Nodes and this replica's own registration (rules N2-N5): what is written before a node is served, and what a node's
+//! words lead to.
+
+use std::collections::BTreeSet;
+
+use serde_json::Map;
+use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
+
+use super::core::Core;
+use super::event::{Effect, Said, SessionId, ToNode};
+use crate::execute::{Job, Subject};
+use crate::model::{NodeRecord, Revision};
+use crate::store::{Compare, Key, LeaseId, Txn, Write, encode};
+
+/// A node's session with this replica.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    /// The write of its `nodes/` key, once answered.
+    registered: Option<Revision>,
+    /// The watch has passed that write: the node may be served (rule N3).
+    pub(super) welcomed: bool,
+}
+
+impl Core {
+    pub(super) fn said(&mut self, node: NodeId, session: SessionId, said: Said) {
+        if let Said::Opened { epoch, demand, activity } = said {
+            if let Some(old) = self.sessions.get(&node) {
+                let old = old.id;
+                self.effect(Effect::Hang(node.clone(), old));
+            }
+            let opened = Session { id: session, registered: None, welcomed: false };
+            self.leaving.remove(&node);
+            self.sessions.insert(node.clone(), opened);
+            let demanded = self.nodes.open(node.clone(), epoch, demand, activity);
+            self.proofs.forget_node(&node);
+            self.look(&Subject::Node(node));
+            self.demand_changed(&demanded);
+            self.look_at_all_idleness();
+            return;
+        }
+        if !self.is_session(&node, session) {
+            return;
+        }
+        match said {
+            Said::Demand(demand) => {
+                let changed = self.nodes.demand(&node, demand);
+                self.demand_changed(&changed);
+            }
+            Said::Activity(changes) => {
+                let workloads = self.workloads_of(changes.iter().map(|(upstream, _)| upstream));
+                for (upstream, activity) in changes {
+                    self.nodes.activity(&node, upstream, activity);
+                }
+                for workload in workloads {
+                    self.look_at_proofs(&workload);
+                    self.look_at_idleness(&workload);
+                }
+            }
+            Said::Quiet { drain, epoch } => {
+                if let Some(workload) = self.proofs.workload_of(&drain) {
+                    let upstreams = self.upstreams_of(&workload).into_iter().collect();
+                    self.nodes.quiet(&node, &epoch, drain, upstreams);
+                    self.look_at_proofs(&workload);
+                }
+            }
+            Said::FirstByte { upstream, held_unix_nanos, first_byte_unix_nanos } => {
+                let waited = first_byte_unix_nanos.saturating_sub(held_unix_nanos);
+                for workload in self.workloads_of([&upstream]) {
+                    let told = self.timelines.first_byte(&workload, std::time::Duration::from_nanos(waited));
+                    self.tell_timeline(&workload, told);
+                }
+            }
+            Said::Goodbye => {
+                if let Some(record) = self.records.nodes.get(&node) {
+                    self.leaving.insert(node.clone(), record.revision);
+                }
+                self.look(&Subject::Node(node));
+            }
+            Said::Closed => self.closed(&node),
+            Said::Opened { .. } => {}
+        }
+    }
+
+    fn closed(&mut self, node: &NodeId) {
+        if let Some(session) = self.sessions.remove(node) {
+            self.effect(Effect::Hang(node.clone(), session.id));
+        }
+        let demanded = self.nodes.close(node);
+        self.proofs.forget_node(node);
+        self.demand_changed(&demanded);
+        self.look_at_all_proofs();
+        self.look_at_all_idleness();
+    }
+
+    fn workloads_of<'a>(&self, upstreams: impl IntoIterator<Item = &'a UpstreamId>) -> BTreeSet<WorkloadId> {
+        upstreams.into_iter().filter_map(|upstream| self.inventory.workload_of(upstream).cloned()).collect()
+    }
+
+    fn demand_changed(&mut self, upstreams: &BTreeSet<UpstreamId>) {
+        for workload in self.workloads_of(upstreams) {
+            self.look(&Subject::Demand(workload.clone()));
+            self.look_at_proofs(&workload);
+            self.look_at_idleness(&workload);
+        }
+    }
+
+    /// This replica is known to the others and may serve (rule N2).
+    pub(super) fn is_registered(&self) -> bool {
+        self.records.controllers.contains_key(&self.options.me.id)
+    }
+
+    /// The own registration, on the own lease.
+    pub(super) fn register(&mut self) -> Option<Job> {
+        let lease = self.lease?;
+        if self.is_registered() {
+            return None;
+        }
+        let key = Key::Controller(self.options.me.id.clone());
+        let writes = vec![put_leased(key, encode(&self.options.me), lease)];
+        Self::job(Subject::Registration, Txn { writes, ..Txn::default() })
+    }
+
+    /// A node's record: written anew at each session, so that no acknowledgement given for an earlier one counts.
+    pub(super) fn register_node(&mut self, node: &NodeId) -> Option<Job> {
+        let key = Key::Node(node.clone());
+        if let Some(revision) = self.leaving.get(node) {
+            // Rule N4: its own word is proof that it is gone, unless it came back meanwhile.
+            let compares = vec![Compare::WrittenAt(key.clone(), *revision)];
+            return Self::job(
+                Subject::Node(node.clone()),
+                Txn { compares, writes: vec![Write::Delete(key)] },
+            );
+        }
+        let session = self.sessions.get(node)?;
+        if session.registered.is_some() || !self.is_registered() {
+            return None;
+        }
+        let epoch = self.nodes.get(node)?.epoch.clone();
+        let record = NodeRecord { epoch, controller: self.options.me.id.clone(), unknown: Map::new() };
+        let txn = Txn { writes: vec![Write::Put(key, encode(&record), None)], ..Txn::default() };
+        Self::job(Subject::Node(node.clone()), txn)
+    }
+
+    /// A node's record was written; it counts only if it says what the session of now says.
+    pub(super) fn registered(&mut self, node: &NodeId, revision: Revision) {
+        if self.leaving.remove(node).is_some() {
+            if let Some(session) = self.sessions.get(node).map(|session| session.id) {
+                self.effect(Effect::Hang(node.clone(), session));
+            }
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(node) else { return };
+        let (Some(record), Some(said)) = (self.records.nodes.get(node), self.nodes.get(node)) else { return };
+        if record.revision == revision && record.record.epoch == said.epoch {
+            session.registered = Some(revision);
+            self.nodes.register(node, revision);
+            self.welcome();
+        }
+    }
+
+    /// Serves the nodes whose registration the watch has passed (rule N3).
+    pub(super) fn welcome(&mut self) {
+        let watched = self.watched;
+        let mut welcomed = Vec::new();
+        for (node, session) in &mut self.sessions {
+            if !session.welcomed && session.registered.is_some_and(|registered| registered <= watched) {
+                session.welcomed = true;
+                welcomed.push((node.clone(), session.id));
+            }
+        }
+        for (node, session) in welcomed {
+            tracing::info!(%node, "the node is registered and served");
+            self.effect(Effect::Tell(node, session, ToNode::Welcome));
+            self.look_at_all_proofs();
+        }
+    }
+
+    /// A replica or node came or went, or a replica voted.
+    pub(super) fn membership_changed(&mut self, key: &Key) {
+        match key {
+            Key::IdleVotes(_) => {
+                self.look(&Subject::Votes);
+                self.look_at_led();
+            }
+            Key::Controller(id) if *id == self.options.me.id => self.look_at_everything(),
+            Key::Controller(_) | Key::Node(_) => {
+                self.look_at_led();
+                self.look_at_own_node(key);
+            }
+            _ => {}
+        }
+    }
+
+    /// Someone else removed or took over the record of a node that has its session here: it is written again.
+    fn look_at_own_node(&mut self, key: &Key) {
+        let Key::Node(node) = key else { return };
+        let mine =
+            self.records.nodes.get(node).is_some_and(|record| record.record.controller == self.options.me.id);
+        let leaving = self.leaving.contains_key(node);
+        if let Some(session) = self.sessions.get(node)
+            && session.registered.is_some()
+            && !mine
+            && !leaving
+        {
+            let id = session.id;
+            self.effect(Effect::Hang(node.clone(), id));
+        }
+    }
+}
+
+/// A record that ends with the lease.
+pub(super) fn put_leased(key: Key, value: bytes::Bytes, lease: LeaseId) -> Write {
+    Write::Put(key, value, Some(lease))
+}
