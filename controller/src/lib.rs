@@ -2,7 +2,9 @@
 //!
 //! Pure in the middle (`model`, `plan`, `translate`), effects at the rim (`source`, `store`, `session`, `execute`).
 
+pub mod admin;
 pub mod execute;
+pub mod leader;
 pub mod model;
 pub mod plan;
 pub mod replica;

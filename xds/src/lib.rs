@@ -2,5 +2,6 @@
 //!
 //! [`core`] holds the protocol as state machines without I/O; [`server`] is a thin tonic layer over it.
 
+pub mod client;
 pub mod core;
 pub mod server;

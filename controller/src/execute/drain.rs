@@ -12,6 +12,7 @@ type Ended = (Outcome, Vec<WatchEvent>);
 
 impl Executor {
     /// Rules D5 and D6: pins the object and condemns its pods.
+    #[tracing::instrument(name = "drain.commit", skip_all, fields(%workload))]
     pub(super) async fn commit(&self, workload: &WorkloadId, commit: Commit) -> Ended {
         let facts = match self.object(workload, &commit).await {
             Ok(facts) if facts.replicas > 0 => facts,
@@ -28,6 +29,7 @@ impl Executor {
 
     /// Rule D7: exactly the pinned version. After a conflict with the same generation (status noise) the object is
     /// pinned anew, and the patch goes out again once that is decided on.
+    #[tracing::instrument(name = "drain.scale", skip_all, fields(%workload))]
     pub(super) async fn scale_down(&self, workload: &WorkloadId, down: Commit) -> Ended {
         let Some(pinned) = down.pinned() else { return (Outcome::Conflict, Vec::new()) };
         let write = ScaleWrite { replicas: 0, resource_version: pinned.resource_version.clone() };
@@ -52,6 +54,7 @@ impl Executor {
     /// terminating then are condemned, once the workload's own controller has acted on that change.
     ///
     /// A terminating pod never serves again, and is condemned: the next wake need not wait for its grace period.
+    #[tracing::instrument(name = "drain.finish", skip_all, fields(%workload))]
     pub(super) async fn finish(&self, workload: &WorkloadId, finish: Commit) -> Ended {
         let facts = match self.object(workload, &finish).await {
             Ok(facts) => facts,

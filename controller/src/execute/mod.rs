@@ -50,7 +50,9 @@ impl Executor {
         match self.store.txn(txn).await {
             Ok(TxnOutcome::Written(revision)) => {
                 let steps = writes.into_iter().map(|write| match write {
-                    Write::Put(key, value, _) => WatchEvent::Put(Entry { key, value, mod_revision: revision }),
+                    Write::Put(key, value, _) => {
+                        WatchEvent::Put(Entry { key, value, mod_revision: revision })
+                    }
                     Write::Delete(key) => WatchEvent::Deleted(key, revision),
                 });
                 (Outcome::Written(revision), steps.collect())

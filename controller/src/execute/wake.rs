@@ -7,6 +7,7 @@ use crate::source::{ScaleError, ScaleWrite};
 use crate::store::WatchEvent;
 
 impl Executor {
+    #[tracing::instrument(name = "wake.scale", skip_all, fields(%workload, replicas = write.replicas))]
     pub(super) async fn scale(
         &self,
         workload: &WorkloadId,

@@ -107,7 +107,9 @@ mod tests {
     #[test]
     fn a_demanded_cold_workload_is_scaled_with_the_version_seen_at_zero() {
         let fixture = Fixture::cold().woken();
-        let WakeStep::ScaleUp { replicas, resource_version, .. } = next(&fixture.view(), 2_000) else { panic!() };
+        let WakeStep::ScaleUp { replicas, resource_version, .. } = next(&fixture.view(), 2_000) else {
+            panic!()
+        };
         assert_eq!((replicas, resource_version.as_str()), (1, "100"));
     }
 

@@ -56,11 +56,14 @@ pub struct Core {
     pub(super) loaded: bool,
     pub(super) nodes: Nodes,
     pub(super) sessions: BTreeMap<NodeId, sessions::Session>,
+    /// Nodes that said goodbye, each with the record that goes; this outlives their session.
+    pub(super) leaving: BTreeMap<NodeId, Revision>,
     pub(super) term: Option<Term>,
     pub(super) lease: Option<LeaseId>,
     pub(super) idle: BTreeSet<WorkloadId>,
     pub(super) proofs: drains::Proofs,
     pub(super) led: lead::Led,
+    pub(super) others: super::others::Others,
     pub(super) published: Published,
     pub(super) timelines: Timelines,
     pub(super) later: Due<Later>,
@@ -80,11 +83,13 @@ impl Core {
             loaded: false,
             nodes: Nodes::default(),
             sessions: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             term: None,
             lease: None,
             idle: BTreeSet::new(),
             proofs: drains::Proofs::default(),
             led: lead::Led::default(),
+            others: super::others::Others::default(),
             published: Published::default(),
             timelines: Timelines::default(),
             later: Due::default(),
@@ -101,6 +106,7 @@ impl Core {
             Event::Fact(Fact::Started(workload)) => self.timelines.started(&workload, now),
             Event::Fact(fact) => {
                 let completes = fact == Fact::Complete && !self.inventory.is_complete();
+                self.look_at_others(&fact);
                 let touched = self.inventory.apply(fact);
                 self.settle(touched);
                 if completes {
@@ -214,6 +220,8 @@ impl Core {
         }
         self.watched = self.watched.max(snapshot.revision);
         self.nodes.drop_proofs();
+        self.proofs.forget_all();
+        self.look_at_all_proofs();
         let first = !std::mem::replace(&mut self.loaded, true);
         if first {
             self.look_at_everything();
@@ -321,6 +329,10 @@ impl Core {
         }
     }
 
+    pub(super) fn is_running(&self, subject: &Subject) -> bool {
+        self.work.get(subject).is_some_and(|work| work.running)
+    }
+
     /// A job about `subject` that is one transaction.
     pub(super) fn job(subject: Subject, txn: Txn) -> Option<Job> {
         Some(Job::Write { subject, txn })
@@ -379,6 +391,10 @@ impl Core {
     fn follow_up(&mut self, subject: &Subject, outcome: &Outcome) {
         match (subject, outcome) {
             (Subject::Node(node), Outcome::Written(revision)) => self.registered(node, *revision),
+            (Subject::Node(node), Outcome::Refused(_)) => {
+                // Written anew since it said goodbye: another session speaks for it.
+                self.leaving.remove(node);
+            }
             (Subject::Votes, Outcome::Written(_)) => self.voted(),
             (Subject::Workload(workload), outcome) => self.led_on(workload, outcome),
             _ => {}

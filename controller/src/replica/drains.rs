@@ -42,6 +42,11 @@ impl Proofs {
         }
     }
 
+    /// No proof stands any more: every node must be asked again.
+    pub(super) fn forget_all(&mut self) {
+        self.by_workload.values_mut().for_each(|asked| asked.nodes.clear());
+    }
+
     fn start(&mut self, workload: &WorkloadId, drain: &DrainId, upstreams: &[UpstreamId]) -> &mut Asked {
         if self.by_workload.get(workload).is_none_or(|asked| asked.drain != *drain) {
             self.end(workload);
@@ -182,8 +187,7 @@ impl Core {
             self.later.by(Later::Idle(workload.clone()), then);
             idle = false;
         }
-        let changed =
-            if idle { self.idle.insert(workload.clone()) } else { self.idle.remove(workload) };
+        let changed = if idle { self.idle.insert(workload.clone()) } else { self.idle.remove(workload) };
         if changed {
             self.look(&Subject::Votes);
             self.report(workload);
@@ -196,7 +200,8 @@ impl Core {
             return None;
         }
         let votes = IdleVotes { workloads: self.idle.clone() };
-        let writes = vec![put_leased(Key::IdleVotes(self.options.me.id.clone()), encode(&votes), self.lease?)];
+        let writes =
+            vec![put_leased(Key::IdleVotes(self.options.me.id.clone()), encode(&votes), self.lease?)];
         Self::job(Subject::Votes, Txn { writes, ..Txn::default() })
     }
 

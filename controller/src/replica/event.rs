@@ -148,4 +148,6 @@ pub enum Effect {
     Gone(UpstreamId),
     /// Something happened once.
     Happened(Occasion),
+    /// Whether this replica leads now.
+    Leading(bool),
 }

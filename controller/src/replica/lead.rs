@@ -53,6 +53,7 @@ impl Core {
     pub(super) fn leads(&mut self, term: Option<Term>) {
         self.term = term;
         self.led = Led::default();
+        self.effect(Effect::Leading(term.is_some()));
         if let Some(term) = term {
             tracing::info!(term = term.0.0, "leading");
             // On taking over, the whole plan runs once over everything.
@@ -72,6 +73,7 @@ impl Core {
             tracing::warn!(term = term.0.0, "another replica leads now");
             self.term = None;
             self.led = Led::default();
+            self.effect(Effect::Leading(false));
         }
     }
 
@@ -110,6 +112,7 @@ impl Core {
     fn forget(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
         self.led.workloads.remove(workload);
         self.led.offered.remove(workload);
+        self.others.forget(workload);
         let view = self.inventory.view(workload);
         let wake = view.wake_record.map(|wake| (Key::Wake(workload.clone()), wake.revision));
         let drain = view.drain_record.map(|drain| (Key::Drain(workload.clone()), drain.revision));
@@ -199,7 +202,7 @@ impl Core {
     fn lead_drain(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
         let view = self.inventory.view(workload);
         let open = view.drain().is_some_and(|drain| drain.record.is_open());
-        let all_vote_idle = self.records.all_vote_idle(workload);
+        let all_vote_idle = self.records.all_vote_idle(workload) && !self.is_left_alone(workload);
         if !open && !all_vote_idle {
             self.led.offered.remove(workload);
             return None;
@@ -314,7 +317,8 @@ impl Core {
         if traffic {
             memory.failed_offers = 0;
         } else {
-            let pause = FIRST_BACK_OFF.saturating_mul(1 << memory.failed_offers.min(10)).min(LONGEST_BACK_OFF);
+            let pause =
+                FIRST_BACK_OFF.saturating_mul(1 << memory.failed_offers.min(10)).min(LONGEST_BACK_OFF);
             memory.failed_offers = memory.failed_offers.saturating_add(1);
             memory.no_offer_before = self.now.moment.after(pause);
         }
@@ -331,6 +335,7 @@ impl Core {
         match outcome {
             Outcome::Scaled(_) => {
                 self.timelines.scaled(workload, self.now);
+                self.others.wrote(workload);
             }
             Outcome::ScaleRefused(problem) => {
                 let attempts =

@@ -6,23 +6,28 @@ mod core;
 mod demand;
 mod drains;
 mod due;
+mod effects;
 mod event;
+mod gate;
 mod lead;
+mod others;
 mod ports;
 mod publish;
 mod records;
+mod run;
 mod sessions;
 mod status;
 mod timeline;
 
 pub use core::Core;
 pub use event::{Cause, Effect, Event, Now, Said, SessionId, Switch, ToNode};
+pub use run::{Parts, ReplicaError, ReplicaOptions, run};
 
 use std::time::Duration;
 
 use crate::model::Replica;
 use crate::plan::ports::PortPool;
-use crate::translate::ListenerOptions;
+use crate::translate::{ListenerOptions, Names};
 
 /// What the core must know beforehand.
 #[derive(Debug, Clone)]
@@ -35,8 +40,8 @@ pub struct CoreOptions {
     pub quarantine: Duration,
     /// Where Envoys listen.
     pub listeners: ListenerOptions,
-    /// The cluster's DNS domain, as `cluster.local`.
-    pub cluster_domain: String,
+    /// How Services are called.
+    pub names: Names,
     /// Drains on offer at once, at most (rule D1); at least 1.
     pub max_offers: usize,
 }

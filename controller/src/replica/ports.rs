@@ -117,8 +117,7 @@ impl Batch {
         address: ActivatorAddress,
         rested: Option<crate::model::Revision>,
     ) {
-        let (by_address, by_upstream) =
-            (Key::PortByAddress(address), Key::PortByUpstream(upstream.clone()));
+        let (by_address, by_upstream) = (Key::PortByAddress(address), Key::PortByUpstream(upstream.clone()));
         self.txn.compares.push(match rested {
             Some(revision) => Compare::WrittenAt(by_address.clone(), revision),
             None => Compare::Absent(by_address.clone()),
@@ -141,10 +140,7 @@ impl Batch {
         let by_upstream = Key::PortByUpstream(upstream.clone());
         self.txn.compares.push(Compare::WrittenAt(by_upstream.clone(), revision));
         let state = PortState::Quarantined { until_unix_ms };
-        self.add([
-            Write::Put(Key::PortByAddress(address), encode(&state), None),
-            Write::Delete(by_upstream),
-        ]);
+        self.add([Write::Put(Key::PortByAddress(address), encode(&state), None), Write::Delete(by_upstream)]);
     }
 }
 

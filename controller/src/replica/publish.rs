@@ -53,7 +53,11 @@ impl Core {
         }
         if !exhausted.is_empty() {
             let (count, size) = (exhausted.len(), self.options.pool.size());
-            tracing::warn!(count, size, "PortPoolExhausted: extend --port-pool by a further loopback address");
+            tracing::warn!(
+                count,
+                size,
+                "PortPoolExhausted: extend --port-pool by a further loopback address"
+            );
         }
         let changed: Vec<UpstreamId> =
             exhausted.symmetric_difference(&self.published.exhausted).cloned().collect();
@@ -73,7 +77,11 @@ impl Core {
         for upstream in &changed {
             match self.inventory.upstreams().get(upstream) {
                 Some(facts) => {
-                    changes.push(set(type_url::CLUSTER, upstream.to_string(), &cluster(upstream, &facts.spec)));
+                    changes.push(set(
+                        type_url::CLUSTER,
+                        upstream.to_string(),
+                        &cluster(upstream, &facts.spec),
+                    ));
                     changes.extend(self.traffic_of(upstream, facts));
                     self.published.upstreams.insert(upstream.clone());
                 }
@@ -94,7 +102,7 @@ impl Core {
     fn shared_resources(&mut self, changes: &mut Vec<Change>) {
         let upstreams = self.inventory.upstreams();
         let options = self.options.listeners;
-        let settled = settle(upstreams, options, &self.options.cluster_domain);
+        let settled = settle(upstreams, options, &self.options.names);
         let routes = route_configuration(&settled.domains, |id| Some(upstreams.get(id)?.spec.clone()));
         changes.push(set(type_url::ROUTES, ROUTE_CONFIGURATION.into(), &routes));
         let mut listeners = vec![http_listener(options)];
@@ -117,7 +125,8 @@ impl Core {
     /// A workload's traffic moves: endpoints and verdicts of its upstreams, at once.
     pub(super) fn publish_endpoints(&mut self, workload: &WorkloadId) {
         let view = self.inventory.view(workload);
-        let published = view.upstreams.iter().filter(|upstream| self.published.upstreams.contains(upstream.id));
+        let published =
+            view.upstreams.iter().filter(|upstream| self.published.upstreams.contains(upstream.id));
         let changes: Vec<Change> =
             published.flat_map(|upstream| self.traffic_of(upstream.id, upstream.facts)).collect();
         if !changes.is_empty() {

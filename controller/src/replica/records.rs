@@ -63,10 +63,10 @@ impl Records {
     /// Sets a record that is not a wake or drain.
     pub(super) fn set(&mut self, key: Key, record: Record, revision: Revision) {
         match (key, record) {
-            (Key::Leader, Record::Leader(record)) => {
-                if self.leader.as_ref().is_none_or(|known| known.revision < revision) {
-                    self.leader = Some(Versioned { record, revision });
-                }
+            (Key::Leader, Record::Leader(record))
+                if self.leader.as_ref().is_none_or(|known| known.revision < revision) =>
+            {
+                self.leader = Some(Versioned { record, revision });
             }
             (Key::Controller(id), Record::Controller(record)) => {
                 newer(&mut self.controllers, id, record, revision);
@@ -143,9 +143,10 @@ impl Records {
     /// Whether every live replica votes that the workload is up and idle.
     pub(super) fn all_vote_idle(&self, workload: &WorkloadId) -> bool {
         !self.controllers.is_empty()
-            && self.controllers.keys().all(|id| {
-                self.votes.get(id).is_some_and(|votes| votes.record.workloads.contains(workload))
-            })
+            && self
+                .controllers
+                .keys()
+                .all(|id| self.votes.get(id).is_some_and(|votes| votes.record.workloads.contains(workload)))
     }
 }
 

@@ -4,7 +4,7 @@ use zenvoy_shared::id::{UpstreamId, WorkloadId};
 
 use super::core::Core;
 use super::event::Effect;
-use crate::model::{Condition, Phase, Problem, Route, Target, UpstreamFacts};
+use crate::model::{Condition, Phase, Problem, Route, Target, UpstreamFacts, WorkloadView};
 use crate::report::Status;
 
 impl Core {
@@ -27,7 +27,7 @@ impl Core {
             Target::Unresolved(_) => None,
         };
         let view = workload.as_ref().map(|workload| self.inventory.view(workload));
-        let phase = view.as_ref().map_or(Phase::Cold, |view| view.phase());
+        let phase = view.as_ref().map_or(Phase::Cold, WorkloadView::phase);
         let voted = workload.as_ref().is_some_and(|workload| self.idle.contains(workload));
         let idle_for = self.nodes.idle_for(id, self.now.moment).filter(|_| voted);
         let idle_since = idle_for.map(|idle| {
@@ -36,7 +36,7 @@ impl Core {
         Status {
             phase,
             address: self.records.address(id),
-            conditions: vec![self.ready(id, facts)],
+            conditions: [self.ready(id, facts)].into_iter().chain(self.drains_paused(facts)).collect(),
             last_wake_unix_ms: view.and_then(|view| Some(view.wake()?.record.opened_unix_ms)),
             idle_since_unix_ms: idle_since,
             workload,
@@ -65,5 +65,21 @@ impl Core {
             });
         }
         self.published.lost.get(id).cloned()
+    }
+
+    /// `DrainsPaused`: said only while it holds.
+    fn drains_paused(&self, facts: &UpstreamFacts) -> Option<Condition> {
+        let Target::Workload(workload) = &facts.target else { return None };
+        self.is_left_alone(workload).then(|| Condition {
+            kind: "DrainsPaused",
+            holds: true,
+            problem: Problem {
+                reason: "ScaledByOthers".into(),
+                message: format!(
+                    "something else scaled {workload} between zero and more three times within an hour; it is not scaled \
+                     down until an hour has passed without. Let one of the two scale it"
+                ),
+            },
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! Demand and activity of proxies. In: what nodes say; out: which upstreams are demanded and which are idle.
 
 mod nodes;
+mod service;
 
 pub use nodes::{Activity, Demand, Moment, Node, Nodes};
+pub use service::SessionService;

@@ -1,6 +1,10 @@
 //! What exists, and how to scale it. In: the Kubernetes API, or a file of local commands; out: facts, and the few
 //! reads and writes of the protocols that must not rest on a cached view (rule G1).
 
+pub mod kube;
+pub mod process;
+pub mod spec;
+
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +17,11 @@ use crate::model::{Fact, Problem, WorkloadFacts};
 pub trait Source: Send + 'static {
     /// Says what exists, then [`Fact::Complete`], then every change, until `stop`. Faults on the way are mended inside;
     /// an error is final.
-    async fn run(self: Box<Self>, facts: mpsc::Sender<Fact>, stop: CancellationToken) -> Result<(), SourceError>;
+    async fn run(
+        self: Box<Self>,
+        facts: mpsc::Sender<Fact>,
+        stop: CancellationToken,
+    ) -> Result<(), SourceError>;
 }
 
 /// A source cannot go on.

@@ -3,10 +3,12 @@
 
 mod etcd;
 mod key;
+mod lease;
 mod memory;
 
 pub use etcd::{EtcdOptions, EtcdStore};
 pub use key::{Key, Room};
+pub use lease::keep as keep_lease;
 pub use memory::MemoryStore;
 
 use std::time::Duration;

@@ -39,19 +39,29 @@ pub struct Claims {
     pub lost: Vec<LostHost>,
 }
 
-/// Settles them. `listener_port` is where clients reach Envoy: `Host` headers carry it. `cluster_domain` is the
-/// cluster's DNS domain, as `cluster.local`.
-pub fn claims<'a>(
-    all: impl IntoIterator<Item = Claim<'a>>,
-    listener_port: u16,
-    cluster_domain: &str,
-) -> Claims {
+/// How Services are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The cluster's DNS domain, as `cluster.local`.
+    pub cluster_domain: String,
+    /// The one namespace whose Services are also reached by their bare name.
+    pub bare_namespace: Option<String>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { cluster_domain: "cluster.local".into(), bare_namespace: None }
+    }
+}
+
+/// Settles them. `listener_port` is where clients reach Envoy: `Host` headers carry it.
+pub fn claims<'a>(all: impl IntoIterator<Item = Claim<'a>>, listener_port: u16, names: &Names) -> Claims {
     let mut claims: Vec<Claim<'_>> = all.into_iter().collect();
     claims.sort_by_key(|claim| (claim.created, claim.id));
     let mut owners: BTreeMap<String, &UpstreamId> = BTreeMap::new();
     let mut settled = Claims::default();
     for claim in &claims {
-        for host in hosts(claim, cluster_domain) {
+        for host in hosts(claim, names) {
             for domain in domains(claim, &host, listener_port) {
                 match owners.get(&domain) {
                     None => {
@@ -75,9 +85,12 @@ pub fn claims<'a>(
 }
 
 /// The names an upstream is known by: of its Service, and its own.
-fn hosts(claim: &Claim<'_>, cluster_domain: &str) -> Vec<String> {
+fn hosts(claim: &Claim<'_>, names: &Names) -> Vec<String> {
     let name = format!("{}.{}", claim.id.service, claim.id.namespace);
-    let mut hosts = vec![format!("{name}.svc.{cluster_domain}"), format!("{name}.svc"), name];
+    let mut hosts = vec![format!("{name}.svc.{}", names.cluster_domain), format!("{name}.svc"), name];
+    if names.bare_namespace.as_deref() == Some(&claim.id.namespace) {
+        hosts.push(claim.id.service.clone());
+    }
     hosts.extend(claim.spec.hosts.iter().map(|host| host.to_ascii_lowercase()));
     hosts
 }
@@ -104,7 +117,7 @@ mod tests {
             created: *created,
             first_port: *first_port,
         });
-        claims(all, 10_000, "cluster.local")
+        claims(all, 10_000, &Names { bare_namespace: Some("plain".into()), ..Names::default() })
     }
 
     fn with_host(host: &str) -> UpstreamSpec {
@@ -135,6 +148,15 @@ mod tests {
         assert!(settled.domains[&a].contains(&"young.a".into()));
         let lost = LostHost { loser: a, host: "shop.example".into(), owner: b };
         assert_eq!(settled.lost, [lost]);
+    }
+
+    #[test]
+    fn only_services_of_one_namespace_have_bare_names() {
+        let (a, b) = (UpstreamId::new("plain", "cart", 80), UpstreamId::new("shop", "cart", 80));
+        let spec = UpstreamSpec::default();
+        let settled = settle(&[(&a, &spec, 0, true), (&b, &spec, 0, true)]);
+        assert!(settled.domains[&a].contains(&"cart".into()));
+        assert!(!settled.domains[&b].contains(&"cart".into()) && settled.lost.is_empty());
     }
 
     #[test]

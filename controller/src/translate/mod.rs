@@ -9,7 +9,7 @@ mod routes;
 mod settle;
 
 pub use cluster::cluster;
-pub use domains::{Claim, Claims, LostHost, claims};
+pub use domains::{Claim, Claims, LostHost, Names, claims};
 pub use endpoints::assignment;
 pub use held::held;
 pub use listener::{ListenerOptions, http_listener, tcp_listener, tls_listener};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zenvoy_shared::id::{Protocol, UpstreamId};
 
-use super::domains::{Claim, Claims, claims};
+use super::domains::{Claim, Claims, Names, claims};
 use super::listener::ListenerOptions;
 use crate::model::{Problem, UpstreamFacts};
 
@@ -22,17 +22,18 @@ pub struct Settled {
     pub lost: BTreeMap<UpstreamId, Problem>,
 }
 
-/// Settles all claims. `cluster_domain` is the cluster's DNS domain, as `cluster.local`.
+/// Settles all claims.
 pub fn settle(
     upstreams: &BTreeMap<UpstreamId, UpstreamFacts>,
     options: ListenerOptions,
-    cluster_domain: &str,
+    names: &Names,
 ) -> Settled {
     let mut settled = Settled::default();
-    let Claims { domains, lost } = claims(http_claims(upstreams), options.http_port, cluster_domain);
+    let Claims { domains, lost } = claims(http_claims(upstreams), options.http_port, names);
     settled.domains = domains;
     for lost in lost {
-        let message = format!("host {} belongs to {}, whose claim is older; choose another", lost.host, lost.owner);
+        let message =
+            format!("host {} belongs to {}, whose claim is older; choose another", lost.host, lost.owner);
         settled.lose(&lost.loser, "HostConflict", message);
     }
     let mut oldest_first: Vec<(&UpstreamId, &UpstreamFacts)> = upstreams.iter().collect();
@@ -61,8 +62,9 @@ impl Settled {
             for name in facts.spec.hosts.iter().map(|host| host.to_ascii_lowercase()) {
                 match owners.get(&name) {
                     Some(owner) if owner != id => {
-                        let message =
-                            format!("server name {name} belongs to {owner}, whose claim is older; choose another");
+                        let message = format!(
+                            "server name {name} belongs to {owner}, whose claim is older; choose another"
+                        );
                         self.lose(id, "HostConflict", message);
                     }
                     Some(_) => {}
@@ -81,10 +83,12 @@ impl Settled {
         for (id, facts) in oldest_first {
             let Some(port) = facts.spec.listen_port else { continue };
             if port == options.http_port || port == options.tls_port {
-                let message = format!("listen port {port} is one of Envoy's shared listeners; choose another");
+                let message =
+                    format!("listen port {port} is one of Envoy's shared listeners; choose another");
                 self.lose(id, "ListenPortConflict", message);
             } else if let Some(owner) = self.ports.get(&port) {
-                let message = format!("listen port {port} belongs to {owner}, whose claim is older; choose another");
+                let message =
+                    format!("listen port {port} belongs to {owner}, whose claim is older; choose another");
                 self.lose(id, "ListenPortConflict", message);
             } else {
                 self.ports.insert(port, (*id).clone());
@@ -124,7 +128,7 @@ mod tests {
             upstream("young", 20, tls(&["a.example", "b.example"], None)),
             upstream("old", 10, tls(&["A.example"], None)),
         ]);
-        let settled = settle(&all, OPTIONS, "cluster.local");
+        let settled = settle(&all, OPTIONS, &Names::default());
         let names: Vec<&[String]> = settled.server_names.iter().map(|(_, names)| names.as_slice()).collect();
         assert_eq!(names, [["a.example".to_owned()], ["b.example".to_owned()]]);
         assert_eq!(settled.lost[&UpstreamId::new("shop", "young", 443)].reason, "HostConflict");
@@ -137,7 +141,7 @@ mod tests {
             upstream("b", 10, tls(&[], Some(5432))),
             upstream("c", 10, tls(&[], Some(10_000))),
         ]);
-        let settled = settle(&all, OPTIONS, "cluster.local");
+        let settled = settle(&all, OPTIONS, &Names::default());
         assert_eq!(settled.ports, BTreeMap::from([(5432, UpstreamId::new("shop", "b", 443))]));
         assert_eq!(settled.lost.len(), 2);
     }

@@ -299,7 +299,9 @@ impl World {
                 self.patch(replicas, resource_version.parse().expect("a number"));
             }
             WakeStep::RecordScaled { .. } => self.wake = Some((WakeState::Scaled, self.write())),
-            WakeStep::Retire { .. } | WakeStep::GiveUp { .. } => self.wake = Some((WakeState::Retired, self.write())),
+            WakeStep::Retire { .. } | WakeStep::GiveUp { .. } => {
+                self.wake = Some((WakeState::Retired, self.write()));
+            }
         }
     }
 

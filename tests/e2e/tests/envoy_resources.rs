@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use zenvoy_controller::model::{Route, UpstreamSpec};
 use zenvoy_controller::translate::{
-    Claim, ListenerOptions, ROUTE_CONFIGURATION, assignment, claims, cluster, http_listener,
+    Claim, ListenerOptions, Names, ROUTE_CONFIGURATION, assignment, claims, cluster, http_listener,
     route_configuration, tcp_listener, tls_listener, type_url,
 };
 use zenvoy_e2e::envoy::Envoy;
@@ -107,7 +107,7 @@ fn snapshot(upstreams: &BTreeMap<UpstreamId, UpstreamSpec>, activator: Activator
     let claims = claims(
         http.map(|(id, spec)| Claim { id, spec, created: 0, first_port: id.port != 8080 }),
         OPTIONS.http_port,
-        "cluster.local",
+        &Names::default(),
     );
     let routes = route_configuration(&claims.domains, |id| upstreams.get(id).cloned());
     changes.push(set(type_url::ROUTES, &ROUTE_CONFIGURATION, &routes));

@@ -1,0 +1,57 @@
+//! Which nodes may be served xDS: those whose session is registered here (rule N3). Others wait.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tonic::Status;
+use zenvoy_shared::id::NodeId;
+use zenvoy_xds::server::{Admit, Group, Peer};
+
+use super::SessionId;
+
+/// An Envoy whose proxy has not opened its session by then is told so.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The registered nodes.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    open: watch::Sender<BTreeMap<NodeId, SessionId>>,
+}
+
+impl Gate {
+    /// The node may be served as long as that session stands.
+    pub(super) fn open(&self, node: NodeId, session: SessionId) {
+        self.open.send_modify(|open| {
+            open.insert(node, session);
+        });
+    }
+
+    /// The session is gone.
+    pub(super) fn close(&self, node: &NodeId, session: SessionId) {
+        self.open.send_if_modified(|open| {
+            let closes = open.get(node) == Some(&session);
+            if closes {
+                open.remove(node);
+            }
+            closes
+        });
+    }
+}
+
+#[tonic::async_trait]
+impl Admit for Gate {
+    async fn admit(&self, peer: &Peer) -> Result<Group, Status> {
+        let node = NodeId(peer.node.id.clone());
+        let mut open = self.open.subscribe();
+        let opened = tokio::time::timeout(PATIENCE, open.wait_for(|open| open.contains_key(&node))).await;
+        if opened.is_ok() {
+            return Ok(Group::default());
+        }
+        Err(Status::failed_precondition(format!(
+            "node {node:?} has no session with this controller: Envoy must reach ADS through the zenvoy proxy beside it \
+             (zenvoy bootstrap prints such a configuration)",
+            node = node.0
+        )))
+    }
+}

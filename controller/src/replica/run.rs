@@ -1,0 +1,366 @@
+//! The rim of a replica: gives the core its events, and carries out its effects. In: parts; out: a running replica.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use zenvoy_shared::id::ControllerId;
+use zenvoy_shared::proto::HELD_UPSTREAM;
+use zenvoy_xds::core::TypeUrl;
+use zenvoy_xds::server::Server;
+
+use super::effects::Hands;
+use super::gate::Gate;
+use super::{Core, CoreOptions, Event, Now};
+use crate::admin;
+use crate::execute::Executor;
+use crate::leader::{self, Electing};
+use crate::model::{Fact, Replica};
+use crate::plan::ports::PortPool;
+use crate::report::Reporter;
+use crate::session::{Moment, SessionService};
+use crate::source::{Scaler, Source, SourceError};
+use crate::store::{LeaseId, Room, Store, WatchEvent, keep_lease};
+use crate::translate::{ListenerOptions, Names, type_url};
+
+/// Which record forms this build can read (rule L4).
+const PROTOCOL_LEVEL: u32 = 1;
+/// Events that wait for the core, from each side.
+const EVENTS: usize = 1024;
+/// A node whose peer vanished without a word is noticed after this and as long again.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// What a replica is told by its operator.
+#[derive(Debug, Clone)]
+pub struct ReplicaOptions {
+    /// Where xDS and sessions are served.
+    pub listen: SocketAddr,
+    /// The address under which nodes reach that; `listen` when empty.
+    pub advertise: String,
+    /// Where health, readiness and status are served; nowhere when `None`.
+    pub admin: Option<SocketAddr>,
+    /// The addresses that may stand in for cold upstreams.
+    pub pool: PortPool,
+    /// How long a released address rests.
+    pub quarantine: Duration,
+    /// Where Envoys listen.
+    pub listeners: ListenerOptions,
+    /// How Services are called.
+    pub names: Names,
+    /// Drains on offer at once, at most; at least 1.
+    pub max_offers: usize,
+    /// This replica's own records end this long after it was last heard of; seconds.
+    pub lease_ttl: Duration,
+}
+
+/// What a replica stands on.
+pub struct Parts {
+    /// Decisions.
+    pub store: Arc<dyn Store>,
+    /// Facts.
+    pub source: Box<dyn Source>,
+    /// Quorum reads and scale writes.
+    pub scaler: Arc<dyn Scaler>,
+    /// What people are told.
+    pub reporter: Arc<dyn Reporter>,
+    /// How a leader is found.
+    pub electing: Electing,
+}
+
+/// A replica could not start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// An address could not be listened on.
+    #[error(
+        "listen on {address} for {what}: {source}; end the process that uses it, or give another address"
+    )]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What is served there.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Serving ended.
+    #[error("serve xDS and sessions: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// The source ended.
+    #[error("the source of facts ended: {0}")]
+    Source(#[from] SourceError),
+    /// A part of the process ended that must not.
+    #[error("{0} ended unexpectedly; this is a fault of zenvoy, please report it")]
+    Died(&'static str),
+}
+
+/// The clock of one replica.
+#[derive(Debug, Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn moment(self) -> Moment {
+        Moment(self.0.elapsed())
+    }
+
+    fn now(self) -> Now {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { moment: self.moment(), unix_nanos: u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX) }
+    }
+}
+
+/// Runs a replica until `stop`.
+pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken) -> Result<(), ReplicaError> {
+    let listener = listen(options.listen, "xDS and sessions").await?;
+    let admin_listener = match options.admin {
+        Some(address) => Some(listen(address, "health and status").await?),
+        None => None,
+    };
+    let me = options.me();
+    info!(controller = %me.id, listen = %options.listen, "the replica starts");
+    let clock = Clock(Instant::now());
+    let gate = Arc::new(Gate::default());
+    let xds = Server::builder().admit(gate.clone()).build();
+    let (urgent, urgent_events) = mpsc::channel(EVENTS);
+    let (facts, fact_events) = mpsc::channel(EVENTS);
+    let (lease, lease_events) = mpsc::channel(4);
+    let sessions = SessionService::new(me.id.to_string(), urgent.clone(), move || clock.moment());
+    let (ready, ready_state) = watch::channel(false);
+    let (reachable, reachable_state) = watch::channel(false);
+
+    let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
+    if let Some(listener) = admin_listener {
+        let state = admin::State::new(me.clone(), ready_state, xds.clone(), sessions.clone());
+        tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
+    }
+    tasks.spawn("the xDS server", serve(listener, xds.clone(), sessions.clone(), stop.clone()));
+    tasks.spawn("the source", source(parts.source, facts, stop.clone()));
+    let keeping = keep_lease(parts.store.clone(), options.lease_ttl, lease, stop.clone());
+    tasks.spawn("the lease", done(keeping));
+    let Some((snapshot, steps)) = loaded(parts.store.as_ref(), &stop).await else { return tasks.end().await };
+    let election = Candidacy { store: parts.store.clone(), me: me.clone(), reachable: reachable_state };
+    tasks.spawn("the election", done(election.run(parts.electing, urgent.clone(), stop.clone())));
+    let executor = Executor::new(parts.store, parts.scaler);
+    let mind = Mind {
+        core: Core::new(options.core(me)),
+        hands: Hands::new(xds, sessions, gate, parts.reporter, executor, urgent),
+        clock,
+        ready,
+        reachable,
+    };
+    let inputs = Inputs { urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
+    tasks.spawn("the core", mind.live(WatchEvent::Resync(snapshot), inputs, stop));
+    tasks.end().await
+}
+
+impl ReplicaOptions {
+    fn me(&self) -> Replica {
+        let listen = || self.listen.to_string();
+        Replica {
+            id: ControllerId::fresh(),
+            address: Some(self.advertise.clone()).filter(|given| !given.is_empty()).unwrap_or_else(listen),
+            version: env!("CARGO_PKG_VERSION").into(),
+            protocol_level: PROTOCOL_LEVEL,
+            unknown: serde_json::Map::new(),
+        }
+    }
+
+    fn core(self, me: Replica) -> CoreOptions {
+        CoreOptions {
+            me,
+            pool: self.pool,
+            quarantine: self.quarantine,
+            listeners: self.listeners,
+            names: self.names,
+            max_offers: self.max_offers.max(1),
+        }
+    }
+}
+
+async fn done(task: impl Future<Output = ()>) -> Result<(), ReplicaError> {
+    task.await;
+    Ok(())
+}
+
+async fn source(
+    source: Box<dyn Source>,
+    facts: mpsc::Sender<Fact>,
+    stop: CancellationToken,
+) -> Result<(), ReplicaError> {
+    Ok(source.run(facts, stop).await?)
+}
+
+/// What a replica stands for election with.
+struct Candidacy {
+    store: Arc<dyn Store>,
+    me: Replica,
+    reachable: watch::Receiver<bool>,
+}
+
+impl Candidacy {
+    async fn run(self, electing: Electing, events: mpsc::Sender<Event>, stop: CancellationToken) {
+        match electing {
+            Electing::Alone => leader::lead_alone(self.store, self.me, events, stop).await,
+            Electing::Lease(lease) => {
+                leader::elect(lease, self.store, self.me, self.reachable, events, stop).await;
+            }
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener, ReplicaError> {
+    TcpListener::bind(address).await.map_err(|source| ReplicaError::Listen { address, what, source })
+}
+
+/// Everything in the store, and the steps after it; `None` when stopped before the store answered.
+async fn loaded(
+    store: &dyn Store,
+    stop: &CancellationToken,
+) -> Option<(crate::store::Snapshot, mpsc::Receiver<WatchEvent>)> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let attempt = async {
+            let snapshot = store.read(Room::All).await?;
+            let steps = store.watch(snapshot.revision).await?;
+            Ok::<_, crate::store::StoreError>((snapshot, steps))
+        };
+        match attempt.await {
+            Ok(loaded) => return Some(loaded),
+            Err(error) => warn!(%error, "the store cannot be read yet"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
+        }
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    xds: Server,
+    sessions: SessionService,
+    stop: CancellationToken,
+) -> Result<(), ReplicaError> {
+    let router = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .tcp_nodelay(true)
+        .add_service(xds.service())
+        .add_service(sessions.service());
+    // Streams have no end of their own: on stop they are cut, and clients go to another replica.
+    tokio::select! {
+        served = router.serve_with_incoming(TcpListenerStream::new(listener)) => Ok(served?),
+        () = stop.cancelled() => Ok(()),
+    }
+}
+
+/// Tasks of which none may end before `stop`.
+struct Tasks {
+    set: JoinSet<(&'static str, Result<(), ReplicaError>)>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = Result<(), ReplicaError>> + Send + 'static,
+    ) {
+        self.set.spawn(async move { (name, task.await) });
+    }
+
+    /// Waits for the first end; on a fault, or `stop`, all end.
+    async fn end(mut self) -> Result<(), ReplicaError> {
+        let mut result = Ok(());
+        while let Some(ended) = self.set.join_next().await {
+            let fault = match ended {
+                Ok((_, Err(error))) => Some(error),
+                Ok((name, Ok(()))) if !self.stop.is_cancelled() => Some(ReplicaError::Died(name)),
+                Ok((_, Ok(()))) => None,
+                Err(_) => Some(ReplicaError::Died("a task")),
+            };
+            if let Some(fault) = fault
+                && result.is_ok()
+            {
+                result = Err(fault);
+                self.stop.cancel();
+            }
+        }
+        result
+    }
+}
+
+struct Inputs {
+    urgent: mpsc::Receiver<Event>,
+    facts: mpsc::Receiver<Fact>,
+    steps: mpsc::Receiver<WatchEvent>,
+    lease: mpsc::Receiver<Option<LeaseId>>,
+}
+
+impl Inputs {
+    /// The next event, what holds connections first; `None` when one side has ended.
+    async fn next(&mut self) -> Option<Event> {
+        tokio::select! {
+            biased;
+            event = self.urgent.recv() => event,
+            step = self.steps.recv() => step.map(Event::Store),
+            lease = self.lease.recv() => lease.map(Event::Lease),
+            fact = self.facts.recv() => fact.map(Event::Fact),
+        }
+    }
+}
+
+struct Mind {
+    core: Core,
+    hands: Hands,
+    clock: Clock,
+    ready: watch::Sender<bool>,
+    reachable: watch::Sender<bool>,
+}
+
+impl Mind {
+    async fn live(
+        mut self,
+        first: WatchEvent,
+        mut inputs: Inputs,
+        stop: CancellationToken,
+    ) -> Result<(), ReplicaError> {
+        self.think(Event::Store(first));
+        loop {
+            let due = self.core.next_due();
+            let wait = due.map(|due| due.0.saturating_sub(self.clock.moment().0));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                died = self.hands.died() => return Err(ReplicaError::Died(died)),
+                event = inputs.next() => match event {
+                    Some(event) => self.think(event),
+                    None => break,
+                },
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => self.think(Event::Tick),
+            }
+        }
+        Ok(())
+    }
+
+    fn think(&mut self, event: Event) {
+        if let Event::Lease(lease) = &event {
+            self.reachable.send_replace(lease.is_some());
+        }
+        for effect in self.core.handle(event, self.clock.now()) {
+            self.hands.carry_out(effect);
+        }
+        let ready = self.core.is_ready();
+        self.ready.send_if_modified(|known| std::mem::replace(known, ready) != ready);
+    }
+}
+
+/// What a node must have applied of an upstream before it has switched.
+pub(super) fn switched_types() -> [TypeUrl; 2] {
+    [TypeUrl::from(type_url::ENDPOINTS), TypeUrl::from(HELD_UPSTREAM)]
+}

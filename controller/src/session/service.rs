@@ -1,0 +1,240 @@
+//! The gRPC service that proxies keep a session on. In: their messages; out: events of the replica, and messages to them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{info, warn};
+use zenvoy_shared::id::{DrainId, NodeEpoch, NodeId, UpstreamId};
+use zenvoy_shared::proto::sessions_server::{Sessions, SessionsServer};
+use zenvoy_shared::proto::upstream_activity::State;
+use zenvoy_shared::proto::{self, ControllerMessage, NodeMessage, controller_message, node_message};
+
+use super::{Activity, Demand, Moment};
+use crate::replica::{Event, Said, SessionId, ToNode};
+
+/// Messages to a node that wait to be taken; a node that lets them pile up has its session ended.
+const OUTBOX: usize = 256;
+/// A demand of ten thousand upstreams is about 1 MiB.
+const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+/// A Kubernetes Node's or Pod's name is no longer.
+const MAX_NODE_NAME: usize = 253;
+
+type Outbox = mpsc::Sender<Result<ControllerMessage, Status>>;
+
+/// The sessions that stand at this replica. Clones share them.
+#[derive(Clone)]
+pub struct SessionService {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    controller: String,
+    events: mpsc::Sender<Event>,
+    now: Box<dyn Fn() -> Moment + Send + Sync>,
+    opened: AtomicU64,
+    open: Mutex<HashMap<(NodeId, SessionId), Open>>,
+}
+
+struct Open {
+    outbox: Outbox,
+    hang: CancellationToken,
+}
+
+impl SessionService {
+    /// Passes what nodes say on to `events`. `controller` names this replica; `now` is its monotonic clock.
+    pub fn new(
+        controller: String,
+        events: mpsc::Sender<Event>,
+        now: impl Fn() -> Moment + Send + Sync + 'static,
+    ) -> Self {
+        let inner = Inner {
+            controller,
+            events,
+            now: Box::new(now),
+            opened: AtomicU64::new(0),
+            open: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The gRPC service.
+    pub fn service(&self) -> SessionsServer<Self> {
+        SessionsServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Tells a node something, if that session still stands.
+    pub fn tell(&self, node: &NodeId, session: SessionId, message: ToNode) {
+        let message = ControllerMessage { message: Some(self.inner.wire(message)) };
+        let open = self.inner.open();
+        let Some(open) = open.get(&(node.clone(), session)) else { return };
+        if open.outbox.try_send(Ok(message)).is_err() {
+            warn!(%node, "the node does not take its messages; its session ends");
+            open.hang.cancel();
+        }
+    }
+
+    /// Ends a session.
+    pub fn hang(&self, node: &NodeId, session: SessionId) {
+        if let Some(open) = self.inner.open().get(&(node.clone(), session)) {
+            open.hang.cancel();
+        }
+    }
+
+    /// How many sessions stand.
+    pub fn count(&self) -> usize {
+        self.inner.open().len()
+    }
+}
+
+impl Inner {
+    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<(NodeId, SessionId), Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wire(&self, message: ToNode) -> controller_message::Message {
+        use controller_message::Message;
+        match message {
+            ToNode::Welcome => Message::Welcome(proto::Welcome { controller: self.controller.clone() }),
+            ToNode::ProveQuiet { drain, upstreams } => Message::ProveQuiet(proto::ProveQuiet {
+                drain_id: drain.0,
+                upstreams: upstreams.iter().map(ToString::to_string).collect(),
+            }),
+            ToNode::WithdrawProof { drain } => {
+                Message::WithdrawProof(proto::WithdrawProof { drain_id: drain.0 })
+            }
+        }
+    }
+
+    fn said(&self, message: NodeMessage) -> Option<Said> {
+        Some(match message.message? {
+            node_message::Message::Hello(_) => return None,
+            node_message::Message::Demand(said) => Said::Demand(demand(said)),
+            node_message::Message::Activity(said) => Said::Activity(activity(said, (self.now)())),
+            node_message::Message::Quiet(quiet) => {
+                Said::Quiet { drain: DrainId(quiet.drain_id), epoch: NodeEpoch(quiet.epoch) }
+            }
+            node_message::Message::WakeTiming(timing) => Said::FirstByte {
+                upstream: timing.upstream.parse().ok()?,
+                held_unix_nanos: timing.held_unix_nanos,
+                first_byte_unix_nanos: timing.first_byte_unix_nanos,
+            },
+            node_message::Message::Goodbye(_) => Said::Goodbye,
+        })
+    }
+
+    /// Reads a session until it ends.
+    async fn listen(
+        &self,
+        node: &NodeId,
+        session: SessionId,
+        messages: &mut (impl Stream<Item = Result<NodeMessage, Status>> + Unpin),
+    ) {
+        loop {
+            match messages.next().await {
+                Some(Ok(message)) => {
+                    if let Some(said) = self.said(message)
+                        && self.events.send(Event::Said(node.clone(), session, said)).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                Some(Err(status)) => {
+                    info!(%node, %status, "the session broke");
+                    return;
+                }
+                None => {
+                    info!(%node, "the session ended");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Sessions for SessionService {
+    type SessionStream = ReceiverStream<Result<ControllerMessage, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<NodeMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut messages = request.into_inner();
+        let first = messages.next().await.transpose()?.and_then(|message| message.message);
+        let Some(node_message::Message::Hello(hello)) = first else {
+            return Err(Status::invalid_argument("the first message of a session must be Hello"));
+        };
+        let (node, opened) = self.inner.opened(hello)?;
+        let session = SessionId(self.inner.opened.fetch_add(1, Ordering::Relaxed));
+        let (outbox, receiver) = mpsc::channel(OUTBOX);
+        let hang = CancellationToken::new();
+        let open = Open { outbox: outbox.clone(), hang: hang.clone() };
+        self.inner.open().insert((node.clone(), session), open);
+        info!(%node, "a session opened");
+        let inner = self.inner.clone();
+        // Ends with the session, or when the replica no longer takes events.
+        tokio::spawn(async move {
+            if inner.events.send(Event::Said(node.clone(), session, opened)).await.is_ok() {
+                tokio::select! {
+                    () = inner.listen(&node, session, &mut messages) => {}
+                    () = hang.cancelled() => {
+                        let _ = outbox.try_send(Err(Status::aborted("the session was replaced; open another")));
+                    }
+                    () = outbox.closed() => {}
+                }
+            }
+            inner.open().remove(&(node.clone(), session));
+            let _ = inner.events.send(Event::Said(node, session, Said::Closed)).await;
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+impl Inner {
+    fn opened(&self, hello: proto::Hello) -> Result<(NodeId, Said), Status> {
+        let fits = |text: &str| {
+            !text.is_empty()
+                && text.len() <= MAX_NODE_NAME
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+        };
+        if !fits(&hello.node) || !fits(&hello.epoch) {
+            return Err(Status::invalid_argument(format!(
+                "{:?} is no node name: letters, digits, '-', '.' and '_', at most {MAX_NODE_NAME} of them",
+                hello.node
+            )));
+        }
+        let opened = Said::Opened {
+            epoch: NodeEpoch(hello.epoch),
+            demand: demand(hello.demand.unwrap_or_default()),
+            activity: activity(hello.activity.unwrap_or_default(), (self.now)()),
+        };
+        Ok((NodeId(hello.node), opened))
+    }
+}
+
+/// What is malformed names no upstream of ours: nothing follows from it.
+fn demand(said: proto::Demand) -> BTreeMap<UpstreamId, Demand> {
+    let held = said.held.into_iter().filter_map(|held| {
+        let upstream = held.upstream.parse().ok()?;
+        Some((upstream, Demand { traceparent: held.traceparent, since_unix_nanos: held.since_unix_nanos }))
+    });
+    held.collect()
+}
+
+fn activity(said: proto::Activity, now: Moment) -> Vec<(UpstreamId, Activity)> {
+    let each = said.upstreams.into_iter().filter_map(|upstream| {
+        let activity = match upstream.state? {
+            State::Active(true) => Activity::Active,
+            State::IdleForMs(idle) => Activity::idle_for(std::time::Duration::from_millis(idle), now),
+            State::Active(false) | State::Unknown(_) => Activity::Unknown,
+        };
+        Some((upstream.upstream.parse().ok()?, activity))
+    });
+    each.collect()
+}

@@ -1,0 +1,386 @@
+use serde_json::{Value, json};
+
+use super::super::keep::fixture::{annotated, service_json, slice, upstream, workload};
+use super::super::target::KindState;
+use super::*;
+use crate::model::{Condition, Target, UpstreamSpec};
+
+/// A board that has listed everything; facts are taken one step at a time.
+struct Cluster {
+    board: Board,
+    notices: BTreeMap<ObjectId, Notice>,
+}
+
+impl Cluster {
+    fn listed() -> Self {
+        let mut cluster = Self { board: Board::default(), notices: BTreeMap::new() };
+        Room::ALL.iter().for_each(|room| cluster.board.apply(Change::Listed(*room)));
+        cluster
+    }
+
+    fn with(mut self, changes: impl IntoIterator<Item = Change>) -> Self {
+        self.step(changes);
+        self
+    }
+
+    fn step(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<Fact> {
+        changes.into_iter().for_each(|change| self.board.apply(change));
+        let settled = self.board.settle(false);
+        for (id, notice) in settled.notices {
+            put(&mut self.notices, id, notice);
+        }
+        settled.facts
+    }
+
+    fn condition(&self, id: &ObjectId, kind: &str) -> &Condition {
+        let notice = self.notices.get(id).expect("a notice");
+        notice.conditions.iter().find(|condition| condition.kind == kind).expect("the condition")
+    }
+
+    fn spec(&self) -> &UpstreamSpec {
+        &self.board.in_effect.get(&cart()).expect("in effect").facts.spec
+    }
+}
+
+fn cart() -> UpstreamId {
+    UpstreamId::new("shop", "cart", 80)
+}
+
+fn deployment() -> WorkloadId {
+    WorkloadId::new("shop", "Deployment.apps", "cart")
+}
+
+fn key() -> Key {
+    Key::new("shop", "cart")
+}
+
+fn on_service() -> ObjectId {
+    ObjectId::service(key())
+}
+
+fn opted_in(annotations: &[(&str, &str)]) -> Change {
+    let all: Vec<_> = [("enabled", "true")].iter().chain(annotations).copied().collect();
+    Change::Service(key(), Some(annotated(&all)))
+}
+
+fn scaled(replicas: u32) -> Change {
+    Change::Workload(deployment(), Some(workload(replicas)))
+}
+
+fn pods(pods: &[(&str, &str, bool)]) -> Change {
+    Change::Slice(Key::new("shop", "cart-x"), Some(slice(pods)))
+}
+
+fn object(name: &str, spec: Value) -> Change {
+    Change::Upstream(Key::new("shop", name), Some(upstream(name, spec)))
+}
+
+fn kinds(facts: &[Fact]) -> Vec<&'static str> {
+    let name = |fact: &Fact| match fact {
+        Fact::Upstream(..) => "upstream",
+        Fact::UpstreamGone(_) => "upstream gone",
+        Fact::Endpoints(..) => "endpoints",
+        Fact::Workload(..) => "workload",
+        Fact::WorkloadGone(_) => "workload gone",
+        Fact::Started(_) => "started",
+        Fact::Complete => "complete",
+    };
+    facts.iter().map(name).collect()
+}
+
+#[test]
+fn nothing_is_said_before_everything_has_been_listed() {
+    let mut cluster = Cluster { board: Board::default(), notices: BTreeMap::new() };
+    let early = [opted_in(&[]), scaled(0), Change::Listed(Room::Services)];
+    assert!(cluster.step(early).is_empty());
+    let facts = cluster.step(Room::ALL.map(Change::Listed));
+    assert_eq!(kinds(&facts), ["workload", "upstream", "complete"]);
+}
+
+#[test]
+fn each_fact_is_said_once() {
+    let mut cluster = Cluster::listed().with([opted_in(&[]), scaled(1), pods(&[("10.0.0.1", "a", true)])]);
+    assert!(cluster.step([opted_in(&[]), scaled(1), pods(&[("10.0.0.1", "a", true)])]).is_empty());
+}
+
+#[test]
+fn a_wake_is_seen_as_scaled_started_and_ready() {
+    let mut cluster = Cluster::listed().with([opted_in(&[]), scaled(0)]);
+    assert_eq!(kinds(&cluster.step([scaled(1)])), ["workload"]);
+    assert_eq!(kinds(&cluster.step([pods(&[("10.0.0.1", "a", false)])])), ["started"]);
+    let facts = cluster.step([pods(&[("10.0.0.1", "a", true)])]);
+    assert_eq!(kinds(&facts), ["endpoints"]);
+    let Fact::Endpoints(id, endpoints) = &facts[0] else { panic!() };
+    assert_eq!((id, endpoints.len()), (&cart(), 1));
+    assert_eq!(endpoints[0].address.to_string(), "10.0.0.1:8080");
+}
+
+#[test]
+fn a_service_that_opts_out_or_goes_is_gone_and_its_workload_stays_followed() {
+    for last in [Change::Service(key(), Some(annotated(&[]))), Change::Service(key(), None)] {
+        let mut cluster = Cluster::listed().with([opted_in(&[]), scaled(1)]);
+        assert_eq!(cluster.step([last]), [Fact::UpstreamGone(cart())]);
+        assert_eq!(kinds(&cluster.step([scaled(2)])), ["workload"]);
+        assert_eq!(kinds(&cluster.step([Change::Workload(deployment(), None)])), ["workload gone"]);
+    }
+}
+
+#[test]
+fn workloads_that_are_no_targets_are_not_talked_about() {
+    let mut cluster = Cluster::listed();
+    let other = WorkloadId::new("shop", "Deployment.apps", "other");
+    assert_eq!(kinds(&cluster.step([Change::Workload(other, Some(workload(1)))])), ["complete"]);
+}
+
+#[test]
+fn an_invalid_annotation_keeps_the_last_good_configuration_and_says_so() {
+    let mut cluster = Cluster::listed().with([opted_in(&[("idle-after", "10m")]), scaled(0)]);
+    assert!(cluster.step([opted_in(&[("idle-after", "soon")])]).is_empty());
+    assert_eq!(cluster.spec().idle_after.as_secs(), 600);
+    let accepted = cluster.condition(&on_service(), "Accepted");
+    assert!(!accepted.holds && accepted.problem.message.contains("zenvoy.dev/idle-after"));
+    assert!(accepted.problem.message.contains("stays in effect"));
+    cluster.step([opted_in(&[("idle-after", "20m")])]);
+    assert_eq!(cluster.spec().idle_after.as_secs(), 1200);
+    assert!(cluster.condition(&on_service(), "Accepted").holds);
+    assert_eq!(cluster.notices[&on_service()].last_good, None);
+}
+
+#[test]
+fn a_replica_that_starts_while_the_annotations_are_invalid_serves_what_the_others_serve() {
+    let mut old = Cluster::listed().with([opted_in(&[("idle-after", "10m")]), scaled(0)]);
+    old.step([opted_in(&[("idle-after", "soon")])]);
+    let kept = old.notices[&on_service()].last_good.clone().expect("kept");
+    let fresh =
+        Cluster::listed().with([opted_in(&[("idle-after", "soon"), ("last-good", &kept)]), scaled(0)]);
+    assert_eq!(fresh.board.in_effect, old.board.in_effect);
+    assert_eq!(fresh.notices[&on_service()].last_good, Some(kept));
+}
+
+#[test]
+fn what_was_never_valid_is_not_configured_and_others_are() {
+    let mut cluster = Cluster::listed();
+    let mut other = service_json(&[("enabled", "true")]);
+    other["metadata"]["name"] = json!("other");
+    let other = Service::read(serde_json::from_value(other).expect("a Service"));
+    let facts = cluster.step([
+        opted_in(&[("protocol", "htpp")]),
+        scaled(0),
+        Change::Service(Key::new("shop", "other"), Some(other)),
+    ]);
+    assert_eq!(kinds(&facts), ["workload", "upstream", "complete"]);
+    assert!(!cluster.board.in_effect.contains_key(&cart()));
+    assert!(cluster.condition(&on_service(), "Accepted").problem.message.contains("nothing is configured"));
+}
+
+#[test]
+fn an_upstream_wins_over_annotations_and_both_are_told() {
+    let cluster = Cluster::listed().with([
+        opted_in(&[("idle-after", "10m")]),
+        object("mine", json!({ "idleAfter": "20m" })),
+        scaled(0),
+    ]);
+    assert_eq!(cluster.spec().idle_after.as_secs(), 1200);
+    let lost = cluster.condition(&on_service(), "Accepted");
+    assert_eq!(lost.problem.reason, "Overridden");
+    assert!(lost.problem.message.contains("shop/mine"));
+    assert!(cluster.condition(&ObjectId::upstream(Key::new("shop", "mine")), "Accepted").holds);
+}
+
+#[test]
+fn annotations_count_again_when_the_upstream_goes() {
+    let mut cluster = Cluster::listed().with([
+        opted_in(&[("idle-after", "10m")]),
+        object("mine", json!({ "idleAfter": "20m" })),
+        scaled(0),
+    ]);
+    let facts = cluster.step([Change::Upstream(Key::new("shop", "mine"), None)]);
+    assert_eq!(kinds(&facts), ["upstream"]);
+    assert_eq!(cluster.spec().idle_after.as_secs(), 600);
+    assert!(!cluster.notices.contains_key(&ObjectId::upstream(Key::new("shop", "mine"))));
+}
+
+#[test]
+fn the_older_of_two_upstreams_for_a_port_wins() {
+    let mut young = upstream("a-young", json!({ "idleAfter": "10m" }));
+    young.created += 60;
+    let cluster = Cluster::listed().with([
+        Change::Service(key(), Some(annotated(&[]))),
+        Change::Upstream(Key::new("shop", "a-young"), Some(young)),
+        object("old", json!({ "idleAfter": "20m" })),
+        scaled(0),
+    ]);
+    assert_eq!(cluster.spec().idle_after.as_secs(), 1200);
+    let lost = cluster.condition(&ObjectId::upstream(Key::new("shop", "a-young")), "Accepted");
+    assert_eq!(lost.problem.reason, "Conflict");
+}
+
+#[test]
+fn an_upstream_that_was_never_valid_does_not_shadow_valid_annotations() {
+    let cluster = Cluster::listed().with([
+        opted_in(&[("idle-after", "10m")]),
+        object("broken", json!({ "idleAfter": "soon" })),
+        scaled(0),
+    ]);
+    assert_eq!(cluster.spec().idle_after.as_secs(), 600);
+    assert!(!cluster.condition(&ObjectId::upstream(Key::new("shop", "broken")), "Accepted").holds);
+}
+
+#[test]
+fn an_upstream_of_a_missing_service_or_port_says_so() {
+    let mut cluster = Cluster::listed().with([object("mine", json!({ "ports": [80, 81] }))]);
+    let mine = ObjectId::upstream(Key::new("shop", "mine"));
+    assert_eq!(cluster.condition(&mine, "Accepted").problem.reason, "ServiceMissing");
+    cluster.step([Change::Service(key(), Some(annotated(&[]))), scaled(0)]);
+    let missing = cluster.condition(&mine, "Accepted");
+    assert_eq!((missing.problem.reason.as_str(), missing.holds), ("PortMissing", false));
+    assert!(missing.problem.message.ends_with("81") && cluster.board.in_effect.contains_key(&cart()));
+}
+
+#[test]
+fn a_missing_target_is_told_and_found_when_it_comes() {
+    let mut cluster = Cluster::listed();
+    let facts = cluster.step([opted_in(&[])]);
+    let Fact::Upstream(_, facts) = &facts[0] else { panic!("{facts:?}") };
+    assert!(matches!(&facts.target, Target::Unresolved(problem) if problem.reason == "TargetNotFound"));
+    assert_eq!(cluster.condition(&on_service(), "TargetResolved").problem.reason, "TargetNotFound");
+    assert_eq!(kinds(&cluster.step([scaled(0)])), ["workload", "upstream"]);
+    assert!(cluster.condition(&on_service(), "TargetResolved").holds);
+}
+
+#[test]
+fn a_second_candidate_does_not_take_a_resolved_target_away() {
+    let second = WorkloadId::new("shop", "StatefulSet.apps", "cart");
+    let rival = Change::Workload(second.clone(), Some(workload(1)));
+    let mut old = Cluster::listed().with([opted_in(&[]), scaled(1)]);
+    assert!(old.step([rival.clone()]).is_empty());
+    let ambiguous = old.condition(&on_service(), "TargetResolved");
+    assert!(!ambiguous.holds && ambiguous.problem.message.contains("Deployment/cart stays"));
+    let kept = old.notices[&on_service()].last_good.clone().expect("kept");
+    let fresh = Cluster::listed().with([opted_in(&[("last-good", &kept)]), scaled(1), rival.clone()]);
+    assert_eq!(fresh.board.in_effect, old.board.in_effect);
+    let unknown = Cluster::listed().with([opted_in(&[]), scaled(1), rival]);
+    assert!(matches!(unknown.board.in_effect[&cart()].facts.target, Target::Unresolved(_)));
+}
+
+#[test]
+fn pods_are_looked_at_only_while_a_workload_starts_in_vain() {
+    let mut cluster = Cluster::listed().with([opted_in(&[]), scaled(0)]);
+    assert!(cluster.board.wants().starting.is_empty());
+    cluster.step([scaled(1)]);
+    assert!(cluster.board.wants().starting.contains_key(&deployment()));
+    let problem = Problem { reason: "CrashLoop".into(), message: "x".into() };
+    let facts = cluster.step([Change::Trouble(deployment(), Some(problem.clone()))]);
+    assert!(matches!(&facts[0], Fact::Workload(_, facts) if facts.problem == Some(problem.clone())));
+    let facts = cluster.step([pods(&[("10.0.0.1", "a", true)])]);
+    assert_eq!(kinds(&facts), ["workload", "endpoints", "started"]);
+    assert!(matches!(&facts[0], Fact::Workload(_, facts) if facts.problem.is_none()));
+    assert!(cluster.board.wants().starting.is_empty());
+    assert!(cluster.step([Change::Trouble(deployment(), Some(problem))]).is_empty());
+}
+
+#[test]
+fn a_refusal_to_create_pods_counts_only_while_pods_are_asked_for() {
+    let refused = |replicas| {
+        let refusal = Some(Problem { reason: "QuotaExceeded".into(), message: "x".into() });
+        Change::Workload(deployment(), Some(Workload { refusal, ..workload(replicas) }))
+    };
+    let mut cluster = Cluster::listed();
+    let problem = |facts: &[Fact]| match &facts[0] {
+        Fact::Workload(_, facts) => facts.problem.clone().map(|problem| problem.reason),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(problem(&cluster.step([opted_in(&[]), refused(0)])), None);
+    assert_eq!(problem(&cluster.step([refused(1)])).as_deref(), Some("QuotaExceeded"));
+}
+
+#[test]
+fn a_further_kind_is_discovered_watched_and_read_before_all_is_complete() {
+    let rollout = WorkloadId::new("shop", "Rollout.argoproj.io", "cart");
+    let mut cluster = Cluster::listed();
+    let facts = cluster.step([opted_in(&[("target", "Rollout.argoproj.io/cart")])]);
+    assert_eq!(kinds(&facts), ["upstream"]);
+    assert!(cluster.board.wants().kinds.contains(&rollout.kind));
+    cluster.step([
+        Change::Kind(rollout.kind.clone(), KindState::Scalable),
+        Change::Seen(rollout.clone(), Some("9".into())),
+    ]);
+    let listed = cluster.step([Change::KindListed(rollout.kind.clone())]);
+    assert!(listed.is_empty(), "{listed:?}");
+    assert_eq!(cluster.board.wants().reads.get(&rollout).map(String::as_str), Some("9"));
+    let read = Change::Read(rollout.clone(), "9".into(), Some(workload(0)));
+    assert_eq!(kinds(&cluster.step([read])), ["workload", "complete"]);
+    assert!(cluster.board.wants().reads.is_empty());
+    cluster.step([Change::Seen(rollout.clone(), Some("10".into()))]);
+    assert_eq!(cluster.board.wants().reads.get(&rollout).map(String::as_str), Some("10"));
+    assert_eq!(kinds(&cluster.step([Change::Seen(rollout, None)])), ["workload gone"]);
+}
+
+#[test]
+fn a_kind_that_cannot_be_scaled_is_an_error_on_the_object_and_holds_nothing_up() {
+    let mut cluster = Cluster::listed();
+    cluster.step([opted_in(&[("target", "DaemonSet.apps/cart")])]);
+    let problem = Problem { reason: "TargetNotScalable".into(), message: "no".into() };
+    let facts = cluster.step([Change::Kind("DaemonSet.apps".into(), KindState::Unusable(problem))]);
+    assert_eq!(kinds(&facts), ["upstream", "complete"]);
+    assert_eq!(cluster.condition(&on_service(), "TargetResolved").problem.reason, "TargetNotScalable");
+}
+
+#[test]
+fn further_kinds_that_do_not_answer_hold_up_the_start_only_for_so_long() {
+    let mut cluster = Cluster::listed();
+    assert_eq!(kinds(&cluster.step([opted_in(&[("target", "Rollout.argoproj.io/cart")])])), ["upstream"]);
+    assert_eq!(cluster.board.settle(true).facts, [Fact::Complete]);
+}
+
+#[test]
+fn a_service_without_pods_of_its_own_is_refused() {
+    let mut external = service_json(&[("enabled", "true")]);
+    external["spec"] =
+        json!({ "type": "ExternalName", "externalName": "x.example", "ports": [{ "port": 80 }] });
+    let external = Service::read(serde_json::from_value(external).expect("a Service"));
+    let mut udp = service_json(&[("enabled", "true")]);
+    udp["spec"]["ports"] = json!([{ "port": 53, "protocol": "UDP" }]);
+    let udp = Service::read(serde_json::from_value(udp).expect("a Service"));
+    for (service, reason) in [(external, "ServiceHasNoPods"), (udp, "NoTcpPort")] {
+        let cluster = Cluster::listed().with([Change::Service(key(), Some(service))]);
+        assert_eq!(cluster.condition(&on_service(), "Accepted").problem.reason, reason);
+        assert!(cluster.board.in_effect.is_empty());
+    }
+}
+
+#[test]
+fn a_slice_that_changes_its_service_leaves_the_old_one() {
+    let mut cluster = Cluster::listed().with([opted_in(&[]), scaled(1), pods(&[("10.0.0.1", "a", true)])]);
+    let moved = Slice { service: Key::new("shop", "other"), ..slice(&[("10.0.0.1", "a", true)]) };
+    let facts = cluster.step([Change::Slice(Key::new("shop", "cart-x"), Some(moved))]);
+    assert!(
+        matches!(&facts[..], [Fact::Workload(..), Fact::Endpoints(_, endpoints)] | [Fact::Endpoints(_, endpoints)] if endpoints.is_empty()),
+        "{facts:?}"
+    );
+}
+
+#[test]
+fn nothing_stays_of_what_is_gone() {
+    let mut cluster = Cluster::listed().with([
+        opted_in(&[]),
+        object("mine", json!({})),
+        scaled(1),
+        pods(&[("10.0.0.1", "a", true)]),
+    ]);
+    cluster.step([
+        Change::Service(key(), None),
+        Change::Upstream(Key::new("shop", "mine"), None),
+        Change::Slice(Key::new("shop", "cart-x"), None),
+        Change::Workload(deployment(), None),
+    ]);
+    let board = &cluster.board;
+    assert!(board.services.is_empty() && board.upstreams.is_empty() && board.upstreams_of.is_empty());
+    assert!(board.slices.is_empty() && board.slice_homes.is_empty() && board.workloads.is_empty());
+    assert!(board.in_effect.is_empty() && board.on_workload.is_empty() && board.followed.is_empty());
+    assert!(
+        board.said_upstreams.is_empty() && board.said_endpoints.is_empty() && board.said_workloads.is_empty()
+    );
+    assert!(board.said_notices.is_empty() && board.running.is_empty() && board.trouble.is_empty());
+    assert_eq!(board.wants().starting.len(), 0);
+}

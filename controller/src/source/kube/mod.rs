@@ -1,0 +1,247 @@
+//! Kubernetes as a source: Services with annotations or `Upstream` objects, EndpointSlices, and any workload with a scale
+//! subresource. In: watches; out: facts, scale writes, and status and events on users' objects.
+//!
+//! A pure [`board::Board`] turns single changes into facts; around it are thin tasks: one per watch (`follow`), discovery
+//! and reads of further kinds (`further`), looks at pods that do not become ready (`inspect`).
+
+mod board;
+mod client;
+mod config;
+pub mod crd;
+mod endpoints;
+mod follow;
+mod further;
+mod good;
+mod inspect;
+mod keep;
+mod kinds;
+mod lookup;
+mod notice;
+mod objects;
+mod relist;
+mod report;
+mod scaler;
+mod target;
+mod trouble;
+mod watches;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kube::Client;
+use kube::api::{Api, ApiResource};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+pub use self::client::{ConnectError, connect};
+pub use self::report::{Desk, KubeReporter, ReportWriter};
+pub use self::scaler::KubeScaler;
+
+use self::board::{Board, Change, Settled, Wants};
+use super::{Source, SourceError};
+use crate::model::Fact;
+
+/// How Kubernetes is read.
+#[derive(Debug, Clone)]
+pub struct KubeOptions {
+    /// Only this namespace, so that a Role is enough; all when `None`.
+    pub namespace: Option<String>,
+    /// A pod that finds no node is a problem only after this long: a cluster that grows needs time.
+    pub unschedulable_after: Duration,
+    /// Who reports: the name of this replica's Pod, in events.
+    pub instance: String,
+    /// Status and event writes per second at most; bursts of twice as many.
+    pub writes_per_second: u32,
+}
+
+impl Default for KubeOptions {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            unschedulable_after: Duration::from_secs(30),
+            instance: "zenvoy-controller".into(),
+            writes_per_second: 50,
+        }
+    }
+}
+
+/// Everything that a controller on Kubernetes needs.
+pub struct Kube {
+    /// Facts.
+    pub source: KubeSource,
+    /// Quorum reads and scale writes, on a connection of its own.
+    pub scaler: KubeScaler,
+    /// Takes what the leader says.
+    pub reporter: KubeReporter,
+    /// Writes it; to be run beside the source.
+    pub writer: ReportWriter,
+}
+
+impl Kube {
+    /// Connects twice: watches and reports on one connection, wakes on another.
+    ///
+    /// # Errors
+    /// When certificates or credentials in `config` cannot be used. An API server that does not answer is no error: the
+    /// source waits for it.
+    pub async fn connect(config: &kube::Config, options: KubeOptions) -> Result<Self, ConnectError> {
+        let (watches, wakes) = futures::try_join!(connect(config), connect(config))?;
+        let desk = Desk::default();
+        Ok(Self {
+            source: KubeSource::new(watches.clone(), options.clone(), desk.clone()),
+            scaler: KubeScaler::new(wakes),
+            reporter: KubeReporter::new(desk.clone()),
+            writer: ReportWriter::new(watches, &options, desk),
+        })
+    }
+}
+
+/// Facts from the Kubernetes API.
+pub struct KubeSource {
+    client: Client,
+    options: KubeOptions,
+    desk: Desk,
+}
+
+impl KubeSource {
+    /// `desk` is where the reporter finds what is wrong with users' objects.
+    pub fn new(client: Client, options: KubeOptions, desk: Desk) -> Self {
+        Self { client, options, desk }
+    }
+}
+
+/// Which namespaces are looked at.
+#[derive(Debug, Clone)]
+struct Scope(Option<String>);
+
+impl Scope {
+    fn api_with<K>(&self, client: Client, resource: &ApiResource) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = ApiResource, Scope = kube::core::DynamicResourceScope>,
+    {
+        match &self.0 {
+            Some(namespace) => Api::namespaced_with(client, namespace, resource),
+            None => Api::all_with(client, resource),
+        }
+    }
+
+    fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        match &self.0 {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
+}
+
+/// Changes that wait to be taken in.
+const CHANGES: usize = 1024;
+/// Taken in before facts are said again.
+const BATCH: usize = 256;
+/// Further kinds that have not answered by then do not hold up the start.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[async_trait]
+impl Source for KubeSource {
+    async fn run(
+        self: Box<Self>,
+        facts: mpsc::Sender<Fact>,
+        stop: CancellationToken,
+    ) -> Result<(), SourceError> {
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            ended = self.follow(&facts) => ended,
+        }
+    }
+}
+
+impl KubeSource {
+    /// Until nobody listens. All tasks end with this future.
+    async fn follow(&self, facts: &mpsc::Sender<Fact>) -> Result<(), SourceError> {
+        let (changed, mut changes) = mpsc::channel(CHANGES);
+        let (wanted, wants) = watch::channel(Wants::default());
+        let mut around = Around::start(self, changed, wants);
+        let mut board = Board::default();
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut patience_ends: Option<Instant> = None;
+        loop {
+            let patience = patience_ends.unwrap_or_else(Instant::now);
+            let mut patience_is_over = false;
+            tokio::select! {
+                _ = changes.recv_many(&mut batch, BATCH) => {}
+                () = tokio::time::sleep_until(patience), if patience_ends.is_some() => patience_is_over = true,
+                Some(ended) = around.tasks.join_next() => {
+                    return Err(SourceError(format!("a task of the Kubernetes source ended: {ended:?}")));
+                }
+            }
+            batch.drain(..).for_each(|change| board.apply(change));
+            if board.is_listed() && patience_ends.is_none() {
+                patience_ends = Some(Instant::now() + PATIENCE);
+            }
+            if patience_is_over {
+                patience_ends = Some(Instant::now() + Duration::from_secs(86_400 * 365));
+            }
+            let Settled { facts: new, notices, homes } = board.settle(patience_is_over);
+            self.desk.take(notices, homes);
+            around.want(board.wants(), &wanted);
+            for fact in new {
+                if matches!(fact, Fact::Complete) {
+                    info!("the cluster has been listed");
+                }
+                if facts.send(fact).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// The tasks around the board.
+struct Around {
+    tasks: JoinSet<()>,
+    client: Client,
+    kinds: kinds::Kinds,
+    scope: Scope,
+    changed: mpsc::Sender<Change>,
+    followed: BTreeSet<String>,
+}
+
+impl Around {
+    fn start(source: &KubeSource, changed: mpsc::Sender<Change>, wants: watch::Receiver<Wants>) -> Self {
+        let (client, scope) = (source.client.clone(), Scope(source.options.namespace.clone()));
+        let kinds = kinds::Kinds::new(client.clone());
+        let mut tasks = JoinSet::new();
+        watches::start(&mut tasks, &client, &scope, &changed);
+        tasks.spawn(further::reads(client.clone(), kinds.clone(), wants.clone(), changed.clone()));
+        let patience = source.options.unschedulable_after;
+        tasks.spawn(inspect::run(client.clone(), patience, wants, changed.clone()));
+        Self { tasks, client, kinds, scope, changed, followed: BTreeSet::new() }
+    }
+
+    /// Sees to what the board wants to know.
+    fn want(&mut self, wants: &Wants, wanted: &watch::Sender<Wants>) {
+        wanted.send_if_modified(|known| {
+            let differs = *known != *wants;
+            if differs {
+                known.clone_from(wants);
+            }
+            differs
+        });
+        for kind in wants.kinds.difference(&self.followed.clone()) {
+            self.followed.insert(kind.clone());
+            let (client, kinds) = (self.client.clone(), self.kinds.clone());
+            let (scope, changed) = (self.scope.clone(), self.changed.clone());
+            self.tasks.spawn(further::kind(kind.clone(), client, kinds, scope, changed));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The watches that run from the start, each as a task.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Service as ServiceObject;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::ApiResource;
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::info;
+use zenvoy_shared::id::WorkloadId;
+
+use super::Scope;
+use super::board::{Change, Room};
+use super::crd;
+use super::follow::{Ended, Watched, follow};
+use super::keep::{Key, SERVICE_LABEL, Service, Slice, Upstream, Workload};
+use super::objects::{UpstreamObject, WorkloadObject, built_in, kind_of};
+
+/// A kind that is not served is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+pub(super) fn start(tasks: &mut JoinSet<()>, client: &Client, scope: &Scope, out: &mpsc::Sender<Change>) {
+    tasks.spawn(services(client.clone(), scope.clone(), out.clone()));
+    tasks.spawn(upstreams(client.clone(), scope.clone(), out.clone()));
+    tasks.spawn(slices(client.clone(), scope.clone(), out.clone()));
+    let rooms = [Room::Deployments, Room::StatefulSets, Room::ReplicaSets];
+    for (resource, room) in built_in().into_iter().zip(rooms) {
+        tasks.spawn(workloads(resource, room, client.clone(), scope.clone(), out.clone()));
+    }
+}
+
+async fn services(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
+    let watched = Watched {
+        what: "services".into(),
+        api: scope.api::<ServiceObject>(client),
+        config: watcher::Config::default(),
+        read: |service: ServiceObject| (Key::of(&service.metadata), Some(Service::read(service))),
+        change: Change::Service,
+        listed: Change::Listed(Room::Services),
+    };
+    while follow(&watched, &out).await == Ended::Missing {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Without the definition of `Upstream` installed, annotations are all there is.
+async fn upstreams(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
+    let resource = ApiResource::erase::<crd::Upstream>(&());
+    let watched = Watched {
+        what: "upstreams".into(),
+        api: scope.api_with::<UpstreamObject>(client, &resource),
+        config: watcher::Config::default(),
+        read: |object: UpstreamObject| (Key::of(&object.metadata), Some(Upstream::read(object))),
+        change: Change::Upstream,
+        listed: Change::Listed(Room::Upstreams),
+    };
+    let mut told = false;
+    while follow(&watched, &out).await == Ended::Missing {
+        if !std::mem::replace(&mut told, true) {
+            info!("the Upstream kind is not installed: only annotations configure; see `zenvoy crd`");
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// All slices of Services are kept, trimmed: a Service that opts in later needs its endpoints at once.
+async fn slices(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
+    let watched = Watched {
+        what: "endpointslices".into(),
+        api: scope.api::<EndpointSlice>(client),
+        config: watcher::Config::default().labels(SERVICE_LABEL),
+        read: |slice: EndpointSlice| (Key::of(&slice.metadata), Slice::read(slice)),
+        change: Change::Slice,
+        listed: Change::Listed(Room::Slices),
+    };
+    while follow(&watched, &out).await == Ended::Missing {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+async fn workloads(
+    resource: ApiResource,
+    room: Room,
+    client: Client,
+    scope: Scope,
+    out: mpsc::Sender<Change>,
+) {
+    let kind = kind_of(&resource);
+    let watched = Watched {
+        what: resource.plural.clone(),
+        api: scope.api_with::<WorkloadObject>(client, &resource),
+        config: watcher::Config::default(),
+        read: |object: WorkloadObject| {
+            let id = WorkloadId::new(object.namespace().unwrap_or_default(), &kind, object.name_any());
+            (id, Some(Workload::read(object)))
+        },
+        change: Change::Workload,
+        listed: Change::Listed(room),
+    };
+    while follow(&watched, &out).await == Ended::Missing {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}

@@ -1,0 +1,210 @@
+//! A whole replica's mind, executor and store, in a world where time and pods move only when told.
+
+mod world;
+
+use std::time::Duration;
+
+use world::World;
+use zenvoy_controller::model::Phase;
+use zenvoy_controller::replica::ToNode;
+use zenvoy_controller::report::Happening;
+
+#[tokio::test]
+async fn a_held_connection_wakes_a_cold_service_with_one_scale_write() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.holds("node-1", true).await;
+    assert_eq!(world.writes(), [1]);
+    assert_eq!(world.phase(), Phase::Waking);
+    world.holds("node-1", true).await;
+    world.pod_ready("pod-1").await;
+    assert_eq!(world.phase(), Phase::Active);
+    assert_eq!(world.verdict(), "forward 10.42.0.1:80");
+    world.holds("node-1", false).await;
+    assert_eq!(world.writes(), [1], "demand said again is no second write");
+}
+
+#[tokio::test]
+async fn two_nodes_that_demand_at_once_open_one_wake() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.node_opens("node-2").await;
+    world.holds("node-1", true).await;
+    world.holds("node-2", true).await;
+    world.pod_ready("pod-1").await;
+    assert_eq!(world.writes(), [1]);
+    assert_eq!(world.happened(|what| matches!(what, Happening::Waking)), 1);
+}
+
+#[tokio::test]
+async fn an_idle_service_sleeps_after_every_node_proved_quiet() {
+    let mut world = World::awake().await;
+    world.idle_past_limit().await;
+    assert_eq!(world.verdict(), "hold for a drain");
+    assert_eq!(world.writes(), [1], "nothing is scaled before the proof");
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked once the switch is applied");
+    world.proves_quiet("node-1", &drain).await;
+    assert_eq!(world.writes(), [1, 0]);
+    world.pods_end().await;
+    world.wait(Duration::from_secs(1)).await;
+    assert_eq!(world.phase(), Phase::Cold);
+    assert_eq!(world.verdict(), "hold");
+    assert_eq!(world.happened(|what| matches!(what, Happening::Slept)), 1);
+}
+
+#[tokio::test]
+async fn a_connection_during_an_offer_cancels_it_and_is_served_by_the_pods() {
+    let mut world = World::awake().await;
+    world.idle_past_limit().await;
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked");
+    world.holds("node-1", true).await;
+    assert_eq!(world.verdict(), "forward 10.42.0.1:80");
+    world.proves_quiet("node-1", &drain).await;
+    world.holds("node-1", false).await;
+    assert_eq!(world.writes(), [1], "a proof that crossed a demand is void");
+    assert_eq!(world.phase(), Phase::Active);
+    assert_eq!(world.happened(|what| matches!(what, Happening::DrainCancelled { .. })), 1);
+}
+
+#[tokio::test]
+async fn a_connection_after_the_commit_waits_for_the_wake_that_follows() {
+    let mut world = World::awake().await;
+    world.idle_past_limit().await;
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked");
+    world.proves_quiet("node-1", &drain).await;
+    world.holds("node-1", true).await;
+    assert_eq!(world.verdict(), "hold for a drain", "never to a condemned pod");
+    assert_eq!(world.writes(), [1, 0]);
+    world.pods_end().await;
+    world.wait(Duration::from_secs(1)).await;
+    assert_eq!(world.writes(), [1, 0, 1]);
+    world.pod_ready("pod-2").await;
+    assert_eq!(world.verdict(), "forward 10.42.0.2:80");
+}
+
+#[tokio::test]
+async fn a_node_that_never_proves_quiet_ends_the_offer_and_the_service_stays() {
+    let mut world = World::awake().await;
+    world.idle_past_limit().await;
+    world.applied("node-1").await;
+    world.wait(Duration::from_secs(61)).await;
+    assert_eq!(world.verdict(), "forward 10.42.0.1:80");
+    assert_eq!(world.writes(), [1]);
+}
+
+#[tokio::test]
+async fn a_second_node_without_proof_keeps_the_service_up() {
+    let mut world = World::awake().await;
+    world.node_opens("node-2").await;
+    world.idle_past_limit().await;
+    world.idle("node-2", 3_600).await;
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked");
+    world.proves_quiet("node-1", &drain).await;
+    assert_eq!(world.writes(), [1]);
+    world.applied("node-2").await;
+    world.proves_quiet("node-2", &drain).await;
+    assert_eq!(world.writes(), [1, 0]);
+}
+
+#[tokio::test]
+async fn a_node_whose_session_broke_still_counts_and_blocks_the_drain() {
+    let mut world = World::awake().await;
+    world.node_opens("node-2").await;
+    world.closes("node-2").await;
+    world.idle_past_limit().await;
+    world.applied("node-1").await;
+    if let Some(drain) = world.asked_for_proof("node-1") {
+        world.proves_quiet("node-1", &drain).await;
+    }
+    assert_eq!(world.writes(), [1]);
+}
+
+#[tokio::test]
+async fn a_node_that_said_goodbye_no_longer_counts_even_when_its_session_broke_at_once() {
+    let mut world = World::awake().await;
+    world.node_opens("node-2").await;
+    world.says_goodbye("node-2").await;
+    world.closes("node-2").await;
+    world.idle_past_limit().await;
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked");
+    world.proves_quiet("node-1", &drain).await;
+    assert_eq!(world.writes(), [1, 0]);
+}
+
+#[tokio::test]
+async fn a_node_is_served_only_after_its_registration_was_watched() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    assert_eq!(world.told("node-1"), [ToNode::Welcome]);
+}
+
+#[tokio::test]
+async fn a_restarted_replica_keeps_mappings_and_scales_nothing_down() {
+    let mut world = World::awake().await;
+    let address = world.address();
+    world.restart().await;
+    assert_eq!(world.address(), address);
+    world.node_opens("node-1").await;
+    world.wait(Duration::from_secs(3_600)).await;
+    assert_eq!(world.writes(), [1], "unknown activity is not idle");
+    world.idle("node-1", 3_600).await;
+    assert_eq!(world.verdict(), "hold for a drain", "what the node remembers counts at once");
+}
+
+#[tokio::test]
+async fn a_refused_scale_write_fails_held_clients_and_is_tried_again_with_a_pause() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.refuse_scaling(true);
+    world.holds("node-1", true).await;
+    assert_eq!(world.verdict(), "fail QuotaExceeded");
+    let tried = world.tried();
+    world.wait(Duration::from_secs(60)).await;
+    assert!((tried + 3..tried + 30).contains(&world.tried()), "{} tries", world.tried());
+    world.refuse_scaling(false);
+    world.wait(Duration::from_secs(11)).await;
+    assert_eq!(world.verdict(), "hold");
+    world.pod_ready("pod-1").await;
+    assert_eq!(world.verdict(), "forward 10.42.0.1:80");
+}
+
+#[tokio::test]
+async fn a_status_write_between_pin_and_patch_is_pinned_anew_and_a_spec_change_is_respected() {
+    let mut world = World::awake().await;
+    world.idle_past_limit().await;
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked");
+    world.touch_status_on_next_scale();
+    world.proves_quiet("node-1", &drain).await;
+    world.wait(Duration::from_secs(3)).await;
+    assert_eq!(world.writes(), [1, 0]);
+
+    let mut world = World::awake().await;
+    world.idle_past_limit().await;
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked");
+    world.change_spec_on_next_scale();
+    world.proves_quiet("node-1", &drain).await;
+    world.wait(Duration::from_secs(10)).await;
+    assert_eq!(world.writes(), [1], "overtaken: never patched");
+    world.applied("node-1").await;
+    let another = world.asked_for_proof("node-1").expect("still idle: offered anew");
+    assert_ne!(another, drain);
+}
+
+#[tokio::test]
+async fn a_released_address_rests_before_it_is_used_again() {
+    let mut world = World::started().await;
+    let address = world.address();
+    world.opt_out().await;
+    world.opt_in("other").await;
+    assert_ne!(world.address_of("other"), address);
+    world.wait(Duration::from_secs(601)).await;
+    world.opt_in("third").await;
+    assert_eq!(world.address_of("third"), address);
+}

@@ -1,0 +1,97 @@
+//! A delta ADS client: [`run_stream`] for those who own the connection, [`Client`] for those who want it kept up.
+//! In: addresses and what is wanted; out: calls to a [`Handler`].
+
+mod backoff;
+mod stream;
+mod typed;
+
+use std::time::Duration;
+
+use tonic::transport::Endpoint;
+use tracing::{info, warn};
+
+pub use backoff::Backoff;
+pub use stream::{StreamError, run_stream};
+pub use typed::{Decoded, Typed};
+
+pub use crate::core::{ClientState, Handler, Names};
+
+/// No address, no client.
+#[derive(Debug, thiserror::Error)]
+#[error("a client needs at least one address of a management server")]
+pub struct NoAddress;
+
+/// Keeps one stream to any of several management servers that serve the same.
+#[derive(Debug)]
+pub struct Client {
+    addresses: Vec<Endpoint>,
+    backoff: Backoff,
+    state: ClientState,
+}
+
+impl Client {
+    /// Tries the addresses in turn, from the first on, with pauses from 250 ms to 30 s between attempts. Keep-alive is
+    /// set on each: a connection is dead when a ping every 10 s is not answered within 5 s.
+    ///
+    /// # Errors
+    /// When there is no address.
+    pub fn new(addresses: Vec<Endpoint>, state: ClientState) -> Result<Self, NoAddress> {
+        if addresses.is_empty() {
+            return Err(NoAddress);
+        }
+        let keep = |endpoint: Endpoint| {
+            endpoint
+                .connect_timeout(Duration::from_secs(5))
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(5))
+                .keep_alive_while_idle(true)
+        };
+        let addresses = addresses.into_iter().map(keep).collect();
+        Ok(Self {
+            addresses,
+            backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(30)),
+            state,
+        })
+    }
+
+    /// Other pauses than the usual ones.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Hands every change to the handler; never returns. Ends at once when dropped.
+    pub async fn run(mut self, handler: &mut (dyn Handler + Send)) {
+        for turn in (0..self.addresses.len()).cycle() {
+            let address = &self.addresses[turn];
+            match attempt(address, &mut self.state, handler).await {
+                Ok(()) => info!(server = %address.uri(), "the management server ended the stream"),
+                Err(error) => warn!(server = %address.uri(), %error, "no stream to the management server"),
+            }
+            if self.state.answered() {
+                self.backoff.reset();
+            }
+            tokio::time::sleep(self.backoff.pause(rand::random())).await;
+        }
+    }
+}
+
+/// Why there is no stream.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error("cannot connect: {0}")]
+    Connect(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+async fn attempt(
+    address: &Endpoint,
+    state: &mut ClientState,
+    handler: &mut (dyn Handler + Send),
+) -> Result<(), AttemptError> {
+    state.close();
+    let channel = address.connect().await?;
+    Ok(run_stream(channel, state, handler).await?)
+}

@@ -1,0 +1,54 @@
+//! One stream, from its first request until it ends.
+
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::core::{ClientState, Handler};
+
+/// The largest response that is taken, in bytes: a first answer holds everything.
+const LARGEST: usize = 256 << 20;
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The server did not take the stream.
+    #[error("the management server did not take the stream: {0}")]
+    Refused(#[source] Status),
+    /// The stream broke, or the server ended it with a status that is not OK.
+    #[error("the stream to the management server broke: {0}")]
+    Broken(#[source] Status),
+}
+
+/// Runs one delta ADS stream over `channel` until the server ends it, and says why. The caller decides whether and when
+/// there is another one; `state` carries over what is held. Ends at once when dropped. A stream that stands says
+/// nothing for as long as nothing changes: set HTTP/2 keep-alive on the channel to notice a dead connection.
+///
+/// # Errors
+/// When the stream was not taken, or did not end with OK.
+pub async fn run_stream(
+    channel: Channel,
+    state: &mut ClientState,
+    handler: &mut (dyn Handler + Send),
+) -> Result<(), StreamError> {
+    let first = state.open();
+    let (requests, receiver) = mpsc::channel::<DeltaDiscoveryRequest>(first.len().max(8));
+    for request in first {
+        // There is room for all of them; nothing else sends.
+        let _ = requests.try_send(request);
+    }
+    let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(LARGEST);
+    let opened = client.delta_aggregated_resources(ReceiverStream::new(receiver)).await;
+    let mut responses = opened.map_err(StreamError::Refused)?.into_inner();
+    while let Some(response) = responses.message().await.map_err(StreamError::Broken)? {
+        let answer = state.on_response(response, handler);
+        if requests.send(answer).await.is_err() {
+            // The transport has dropped the requests: the reason comes with the next response.
+            continue;
+        }
+    }
+    Ok(())
+}

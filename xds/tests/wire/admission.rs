@@ -1,0 +1,105 @@
+//! Nothing is answered before a stream is admitted.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+use tonic::{Code, Status};
+use zenvoy_xds::server::{Admit, Event, Group, Peer, Server, Variant};
+
+use crate::peer::{CDS, Delta, listen, set, soon};
+
+/// Says who asks, then waits for a permit; says when it was dropped.
+struct Gate {
+    asked: mpsc::UnboundedSender<Peer>,
+    dropped: mpsc::UnboundedSender<()>,
+    open: Semaphore,
+}
+
+struct Notice(mpsc::UnboundedSender<()>);
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[tonic::async_trait]
+impl Admit for Gate {
+    async fn admit(&self, peer: &Peer) -> Result<Group, Status> {
+        let _notice = Notice(self.dropped.clone());
+        self.asked.send(peer.clone()).expect("the test listens");
+        let permit = self.open.acquire().await.expect("open");
+        permit.forget();
+        match peer.node.id.as_str() {
+            "stranger" => Err(Status::permission_denied("strangers are not served")),
+            _ => Ok(Group::new("known")),
+        }
+    }
+}
+
+struct Gated {
+    server: Server,
+    gate: Arc<Gate>,
+    asked: mpsc::UnboundedReceiver<Peer>,
+    dropped: mpsc::UnboundedReceiver<()>,
+}
+
+fn gated() -> Gated {
+    let (asked, was_asked) = mpsc::unbounded_channel();
+    let (dropped, was_dropped) = mpsc::unbounded_channel();
+    let gate = Arc::new(Gate { asked, dropped, open: Semaphore::new(0) });
+    let server = Server::builder().admit(gate.clone()).build();
+    Gated { server, gate, asked: was_asked, dropped: was_dropped }
+}
+
+#[tokio::test]
+async fn a_stream_is_answered_only_after_its_admission_and_from_its_groups_resources() {
+    let mut gated = gated();
+    gated.server.snapshot(&Group::new("known")).apply([set("a", "1")]);
+    let address = listen(&gated.server).await;
+    let mut client = Delta::open(address, "node").await;
+    let peer = soon(gated.asked.recv()).await.expect("asked");
+    assert_eq!((peer.node.id.as_str(), peer.variant), ("node", Variant::Delta));
+    assert_eq!((peer.first_type.0.as_ref(), peer.service), (CDS, None));
+    assert!(peer.remote_addr.expect("TCP").ip().is_loopback() && peer.certificates.is_none());
+    assert!(gated.server.streams().is_empty(), "nothing is kept of a stream that waits");
+    gated.gate.open.add_permits(1);
+    assert_eq!(client.next().await.expect("admitted").resources[0].name, "a");
+    assert_eq!(gated.server.streams()[0].group, Group::new("known"));
+}
+
+#[tokio::test]
+async fn a_refused_stream_ends_with_the_status_of_the_refusal() {
+    let gated = gated();
+    let address = listen(&gated.server).await;
+    let mut client = Delta::open(address, "stranger").await;
+    gated.gate.open.add_permits(1);
+    let status = client.next().await.expect_err("refused");
+    assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "strangers are not served"));
+}
+
+#[tokio::test]
+async fn an_admission_is_dropped_when_its_client_goes_away() {
+    let mut gated = gated();
+    let mut events = gated.server.subscribe();
+    let address = listen(&gated.server).await;
+    let client = Delta::open(address, "node").await;
+    soon(gated.asked.recv()).await.expect("asked");
+    drop(client);
+    soon(gated.dropped.recv()).await.expect("dropped");
+    assert!(events.try_recv().is_err(), "who was never admitted was never connected");
+}
+
+#[tokio::test]
+async fn connecting_and_leaving_are_events() {
+    let server = Server::new();
+    let mut events = server.subscribe();
+    let address = listen(&server).await;
+    let client = Delta::open(address, "node").await;
+    let Ok(Event::Connected { node, stream, .. }) = soon(events.recv()).await else { panic!("connected") };
+    assert_eq!(&*node, "node");
+    drop(client);
+    let gone = soon(events.recv()).await.expect("an event");
+    assert_eq!(gone, Event::Disconnected { group: Group::default(), node, stream });
+    assert!(server.streams().is_empty());
+}

@@ -1,0 +1,139 @@
+//! The crate's own client against its own server.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::Node;
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Endpoint;
+use zenvoy_xds::client::{Backoff, Client, ClientState, Decoded, Names, Typed, run_stream};
+use zenvoy_xds::core::Change;
+use zenvoy_xds::server::{Event, Server};
+
+use crate::peer::{CDS, listen, set, soon};
+
+/// Clusters by name, for all to see; refuses those without a name.
+struct Clusters(watch::Sender<BTreeMap<String, Cluster>>);
+
+impl Typed for Clusters {
+    type Message = Cluster;
+    type Refusal = &'static str;
+
+    fn set(&mut self, name: &str, message: Cluster) -> Result<(), &'static str> {
+        if message.name.is_empty() {
+            return Err("has no name");
+        }
+        self.0.send_modify(|all| drop(all.insert(name.to_owned(), message)));
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.send_modify(|all| drop(all.remove(name)));
+    }
+}
+
+fn cluster(name: &str) -> Change {
+    let message = Cluster { name: name.into(), ..Cluster::default() };
+    Change::set(CDS, name, message.encode_to_vec())
+}
+
+fn state() -> ClientState {
+    ClientState::new(Node { id: "node".into(), ..Node::default() }).watch(CDS, Names::All)
+}
+
+fn names(clusters: &BTreeMap<String, Cluster>) -> Vec<&str> {
+    clusters.keys().map(String::as_str).collect()
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}")).expect("an address")
+}
+
+#[tokio::test]
+async fn one_stream_over_a_given_channel_applies_and_acknowledges() {
+    let server = Server::new();
+    server.apply([cluster("a"), set("bad", ""), cluster("c")]);
+    let mut events = server.subscribe();
+    let address = listen(&server).await;
+    let channel = endpoint(address).connect().await.expect("connect");
+    let (sender, mut seen) = watch::channel(BTreeMap::new());
+    let running = tokio::spawn(async move {
+        let (mut state, mut handler) = (state(), Decoded(Clusters(sender)));
+        run_stream(channel, &mut state, &mut handler).await
+    });
+    soon(seen.wait_for(|all| names(all) == ["a", "c"])).await.expect("the good ones");
+    let nack = soon(async {
+        loop {
+            if let Event::Nacked { message, .. } = events.recv().await.expect("an event") {
+                return message;
+            }
+        }
+    });
+    assert_eq!(nack.await, "bad: has no name");
+    server.apply([cluster("d"), Change::remove(CDS, "a")]);
+    soon(seen.wait_for(|all| names(all) == ["c", "d"])).await.expect("the change");
+    soon(server.until_acked("node", &CDS.into(), "d")).await;
+    running.abort();
+}
+
+/// A replica whose end takes all its connections along, as the death of a process would.
+struct Replica {
+    address: SocketAddr,
+    runtime: Runtime,
+}
+
+impl Replica {
+    fn start(server: &Server) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        socket.set_nonblocking(true).expect("non-blocking");
+        let address = socket.local_addr().expect("bound");
+        let service = server.service();
+        runtime.spawn(async move {
+            let incoming = TcpListenerStream::new(TcpListener::from_std(socket).expect("a listener"));
+            tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await
+        });
+        Self { address, runtime }
+    }
+
+    fn end(self) {
+        self.runtime.shutdown_background();
+    }
+}
+
+#[tokio::test]
+async fn a_client_moves_to_another_replica_and_is_sent_only_what_differs() {
+    let (one, two) = (Server::new(), Server::new());
+    one.apply([cluster("same"), cluster("gone")]);
+    two.apply([cluster("same"), cluster("new")]);
+    let (first, second) = (Replica::start(&one), Replica::start(&two));
+    let mut events = two.subscribe();
+    let (sender, mut seen) = watch::channel(BTreeMap::new());
+    let client =
+        Client::new(vec![endpoint(first.address), endpoint(second.address)], state()).expect("addresses");
+    let quick = Backoff::new(Duration::from_millis(1), Duration::from_millis(10));
+    let running = tokio::spawn(async move {
+        client.backoff(quick).run(&mut Decoded(Clusters(sender))).await;
+    });
+    soon(seen.wait_for(|all| names(all) == ["gone", "same"])).await.expect("the first replica's");
+    first.end();
+    soon(seen.wait_for(|all| names(all) == ["new", "same"])).await.expect("the second replica's");
+    let acked = soon(async {
+        loop {
+            if let Event::Acked { resources, .. } = events.recv().await.expect("an event") {
+                return resources;
+            }
+        }
+    });
+    let sent: std::collections::BTreeSet<_> =
+        acked.await.into_iter().map(|(name, version)| (name.to_string(), version.is_some())).collect();
+    assert_eq!(sent, [("gone".to_owned(), false), ("new".to_owned(), true)].into());
+    running.abort();
+    second.end();
+}

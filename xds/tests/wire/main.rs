@@ -1,0 +1,9 @@
+//! The server over real connections, as a client on the wire sees it.
+
+mod acknowledgement;
+mod admission;
+mod client;
+mod drain;
+mod limits;
+mod peer;
+mod services;
