@@ -16,6 +16,10 @@ help: ## Say what can be made
 test: protoc network ## Build and test everything, on real parts
 	$(AS_ROOT) cargo test --workspace
 
+.PHONY: demo
+demo: protoc ## Show services that sleep and wake, behind a real Envoy; ends by itself
+	scripts/demo
+
 .PHONY: lint
 lint: format clippy deny docs ## All checks that run before the tests
 
@@ -46,4 +50,5 @@ protoc:
 .PHONY: network
 network:
 	@scripts/need nft nftables
+	@scripts/need iptables iptables
 	@scripts/need ip iproute2

@@ -1,8 +1,10 @@
 //! Logs: one subscriber for the whole process, for people or as JSON lines.
 
+use std::io::IsTerminal;
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -46,10 +48,19 @@ pub enum TelemetryError {
 
 /// Sends events at or above `filter` (`tracing-subscriber` directives) to standard error.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    init_to(format, filter, std::io::stderr)
+}
+
+/// As [`init`], to `writer`.
+pub fn init_to<W>(format: LogFormat, filter: &str, writer: W) -> Result<(), TelemetryError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter_layer = EnvFilter::try_new(filter)
         .map_err(|error| TelemetryError::Filter { filter: filter.into(), reason: error.to_string() })?;
     let registry = tracing_subscriber::registry().with(filter_layer);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer);
     match format {
         LogFormat::Human => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),

@@ -1,5 +1,11 @@
 //! Who may write decisions. In: the store; out: the term, whose revision guards every write of the leader (section 6).
 
+mod election;
+mod lease;
+
+pub use election::{Election, Next, Observed};
+pub use lease::{LeaseOptions, elect};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +31,15 @@ pub async fn take_over(store: &dyn Store, me: &Replica) -> Result<Option<Term>, 
     }
 }
 
+/// How replicas agree on a leader.
+#[derive(Clone)]
+pub enum Electing {
+    /// There is one replica only.
+    Alone,
+    /// By a Lease of Kubernetes.
+    Lease(LeaseOptions),
+}
+
 /// Leads as the only replica there is: takes the term over once, whoever had it. A replica that starts later does the
 /// same, and then this one's writes are refused.
 pub async fn lead_alone(
@@ -38,6 +53,7 @@ pub async fn lead_alone(
         match take_over(store.as_ref(), &me).await {
             Ok(Some(term)) => {
                 let _ = events.send(Event::Leads(Some(term))).await;
+                stop.cancelled().await;
                 return;
             }
             Ok(None) => {}

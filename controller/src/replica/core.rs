@@ -56,6 +56,8 @@ pub struct Core {
     pub(super) loaded: bool,
     pub(super) nodes: Nodes,
     pub(super) sessions: BTreeMap<NodeId, sessions::Session>,
+    /// Nodes that said goodbye, each with the record that goes; this outlives their session.
+    pub(super) leaving: BTreeMap<NodeId, Revision>,
     pub(super) term: Option<Term>,
     pub(super) lease: Option<LeaseId>,
     pub(super) idle: BTreeSet<WorkloadId>,
@@ -81,6 +83,7 @@ impl Core {
             loaded: false,
             nodes: Nodes::default(),
             sessions: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             term: None,
             lease: None,
             idle: BTreeSet::new(),
@@ -388,6 +391,10 @@ impl Core {
     fn follow_up(&mut self, subject: &Subject, outcome: &Outcome) {
         match (subject, outcome) {
             (Subject::Node(node), Outcome::Written(revision)) => self.registered(node, *revision),
+            (Subject::Node(node), Outcome::Refused(_)) => {
+                // Written anew since it said goodbye: another session speaks for it.
+                self.leaving.remove(node);
+            }
             (Subject::Votes, Outcome::Written(_)) => self.voted(),
             (Subject::Workload(workload), outcome) => self.led_on(workload, outcome),
             _ => {}

@@ -8,7 +8,7 @@ use zenvoy_shared::id::WorkloadId;
 
 use super::core::{Core, Later};
 use crate::execute::Subject;
-use crate::model::Fact;
+use crate::model::{DrainState, Fact};
 use crate::session::Moment;
 
 /// This many foreign writes...
@@ -39,13 +39,16 @@ impl Others {
         seen.own = !std::mem::take(&mut seen.early);
     }
 
-    fn crossed(&mut self, workload: &WorkloadId, own_in_flight: bool, now: Moment) {
+    fn crossed(&mut self, workload: &WorkloadId, own_in_flight: bool, decided: bool, now: Moment) {
         let seen = self.workloads.entry(workload.clone()).or_default();
         if std::mem::take(&mut seen.own) {
             return;
         }
         if own_in_flight {
             seen.early = true;
+            return;
+        }
+        if decided {
             return;
         }
         seen.foreign.push_back(now);
@@ -72,13 +75,19 @@ impl Core {
         if self.term.is_none() {
             return;
         }
-        let known = self.inventory.view(workload).facts;
-        let Some(known) = known.filter(|known| known.version.uid == facts.version.uid) else { return };
+        let view = self.inventory.view(workload);
+        // What an earlier leader decided on is no foreign write, whoever sees it.
+        let decided = if facts.replicas == 0 {
+            view.drain().is_some_and(|drain| matches!(drain.record.state, DrainState::Committed { .. }))
+        } else {
+            view.open_wake().is_some()
+        };
+        let Some(known) = view.facts.filter(|known| known.version.uid == facts.version.uid) else { return };
         if (known.replicas == 0) == (facts.replicas == 0) {
             return;
         }
         let writing = self.is_running(&Subject::Workload(workload.clone()));
-        self.others.crossed(workload, writing, self.now.moment);
+        self.others.crossed(workload, writing, decided, self.now.moment);
         if let Some(until) = self.others.until(workload) {
             tracing::warn!(%workload, "ScaledByOthers: something else scales it too; it is not scaled down for a while");
             self.later.by(Later::Idle(workload.clone()), until);
@@ -105,13 +114,14 @@ mod tests {
         let mut others = Others::default();
         others.wrote(&cart);
         for second in [1, 2, 3] {
-            others.crossed(&cart, false, at(second));
+            others.crossed(&cart, false, false, at(second));
         }
         assert_eq!(others.until(&cart), None, "the first of them was our own");
-        others.crossed(&cart, true, at(4));
-        others.crossed(&cart, false, at(5));
+        others.crossed(&cart, true, false, at(4));
+        others.crossed(&cart, false, true, at(4));
+        others.crossed(&cart, false, false, at(5));
         assert_eq!(others.until(&cart), Some(at(3_602)));
-        others.crossed(&cart, false, at(4_000));
+        others.crossed(&cart, false, false, at(4_000));
         assert_eq!(others.until(&cart), Some(at(3_603)), "old ones are forgotten");
     }
 }

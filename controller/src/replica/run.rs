@@ -13,13 +13,14 @@ use tracing::{info, warn};
 use zenvoy_shared::id::ControllerId;
 use zenvoy_shared::proto::HELD_UPSTREAM;
 use zenvoy_xds::core::TypeUrl;
+use zenvoy_xds::server::Server;
 
 use super::effects::Hands;
 use super::gate::Gate;
 use super::{Core, CoreOptions, Event, Now};
 use crate::admin;
 use crate::execute::Executor;
-use crate::leader;
+use crate::leader::{self, Electing};
 use crate::model::{Fact, Replica};
 use crate::plan::ports::PortPool;
 use crate::report::Reporter;
@@ -68,6 +69,8 @@ pub struct Parts {
     pub scaler: Arc<dyn Scaler>,
     /// What people are told.
     pub reporter: Arc<dyn Reporter>,
+    /// How a leader is found.
+    pub electing: Electing,
 }
 
 /// A replica could not start, or cannot go on.
@@ -118,71 +121,96 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
         Some(address) => Some(listen(address, "health and status").await?),
         None => None,
     };
-    let me = Replica {
-        id: ControllerId::fresh(),
-        address: if options.advertise.is_empty() { options.listen.to_string() } else { options.advertise },
-        version: env!("CARGO_PKG_VERSION").into(),
-        protocol_level: PROTOCOL_LEVEL,
-        unknown: serde_json::Map::new(),
-    };
+    let me = options.me();
     info!(controller = %me.id, listen = %options.listen, "the replica starts");
     let clock = Clock(Instant::now());
-    let core = Core::new(CoreOptions {
-        me: me.clone(),
-        pool: options.pool,
-        quarantine: options.quarantine,
-        listeners: options.listeners,
-        names: options.names,
-        max_offers: options.max_offers.max(1),
-    });
     let gate = Arc::new(Gate::default());
-    let xds = zenvoy_xds::server::Server::builder().admit(gate.clone()).build();
+    let xds = Server::builder().admit(gate.clone()).build();
     let (urgent, urgent_events) = mpsc::channel(EVENTS);
     let (facts, fact_events) = mpsc::channel(EVENTS);
     let (lease, lease_events) = mpsc::channel(4);
     let sessions = SessionService::new(me.id.to_string(), urgent.clone(), move || clock.moment());
     let (ready, ready_state) = watch::channel(false);
+    let (reachable, reachable_state) = watch::channel(false);
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
-    tasks.spawn("the admin server", {
-        let status = admin::State::new(me.clone(), ready_state, xds.clone(), sessions.clone());
-        let stop = stop.clone();
-        async move {
-            match admin_listener {
-                Some(listener) => admin::serve(listener, status, stop).await,
-                None => stop.cancelled().await,
-            }
-            Ok(())
-        }
-    });
+    if let Some(listener) = admin_listener {
+        let state = admin::State::new(me.clone(), ready_state, xds.clone(), sessions.clone());
+        tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
+    }
     tasks.spawn("the xDS server", serve(listener, xds.clone(), sessions.clone(), stop.clone()));
-    tasks.spawn("the source", {
-        let (source, stop) = (parts.source, stop.clone());
-        async move { Ok(source.run(facts, stop).await?) }
-    });
-    tasks.spawn("the lease", {
-        let (store, stop) = (parts.store.clone(), stop.clone());
-        async move {
-            keep_lease(store, options.lease_ttl, lease, stop).await;
-            Ok(())
-        }
-    });
-    let steps = loaded(parts.store.as_ref(), &stop).await;
-    let Some((snapshot, steps)) = steps else { return tasks.end().await };
-    tasks.set.spawn({
-        let (store, me, events, stop) = (parts.store.clone(), me, urgent.clone(), stop.clone());
-        async move {
-            leader::lead_alone(store, me, events, stop.clone()).await;
-            stop.cancelled().await;
-            ("the leader's term", Ok(()))
-        }
-    });
-    let hands =
-        Hands::new(xds, sessions, gate, parts.reporter, Executor::new(parts.store, parts.scaler), urgent);
+    tasks.spawn("the source", source(parts.source, facts, stop.clone()));
+    let keeping = keep_lease(parts.store.clone(), options.lease_ttl, lease, stop.clone());
+    tasks.spawn("the lease", done(keeping));
+    let Some((snapshot, steps)) = loaded(parts.store.as_ref(), &stop).await else { return tasks.end().await };
+    let election = Candidacy { store: parts.store.clone(), me: me.clone(), reachable: reachable_state };
+    tasks.spawn("the election", done(election.run(parts.electing, urgent.clone(), stop.clone())));
+    let executor = Executor::new(parts.store, parts.scaler);
+    let mind = Mind {
+        core: Core::new(options.core(me)),
+        hands: Hands::new(xds, sessions, gate, parts.reporter, executor, urgent),
+        clock,
+        ready,
+        reachable,
+    };
     let inputs = Inputs { urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
-    let mind = Mind { core, hands, clock, ready };
-    tasks.spawn("the core", mind.live(WatchEvent::Resync(snapshot), inputs, stop.clone()));
+    tasks.spawn("the core", mind.live(WatchEvent::Resync(snapshot), inputs, stop));
     tasks.end().await
+}
+
+impl ReplicaOptions {
+    fn me(&self) -> Replica {
+        let listen = || self.listen.to_string();
+        Replica {
+            id: ControllerId::fresh(),
+            address: Some(self.advertise.clone()).filter(|given| !given.is_empty()).unwrap_or_else(listen),
+            version: env!("CARGO_PKG_VERSION").into(),
+            protocol_level: PROTOCOL_LEVEL,
+            unknown: serde_json::Map::new(),
+        }
+    }
+
+    fn core(self, me: Replica) -> CoreOptions {
+        CoreOptions {
+            me,
+            pool: self.pool,
+            quarantine: self.quarantine,
+            listeners: self.listeners,
+            names: self.names,
+            max_offers: self.max_offers.max(1),
+        }
+    }
+}
+
+async fn done(task: impl Future<Output = ()>) -> Result<(), ReplicaError> {
+    task.await;
+    Ok(())
+}
+
+async fn source(
+    source: Box<dyn Source>,
+    facts: mpsc::Sender<Fact>,
+    stop: CancellationToken,
+) -> Result<(), ReplicaError> {
+    Ok(source.run(facts, stop).await?)
+}
+
+/// What a replica stands for election with.
+struct Candidacy {
+    store: Arc<dyn Store>,
+    me: Replica,
+    reachable: watch::Receiver<bool>,
+}
+
+impl Candidacy {
+    async fn run(self, electing: Electing, events: mpsc::Sender<Event>, stop: CancellationToken) {
+        match electing {
+            Electing::Alone => leader::lead_alone(self.store, self.me, events, stop).await,
+            Electing::Lease(lease) => {
+                leader::elect(lease, self.store, self.me, self.reachable, events, stop).await;
+            }
+        }
+    }
 }
 
 async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener, ReplicaError> {
@@ -214,7 +242,7 @@ async fn loaded(
 
 async fn serve(
     listener: TcpListener,
-    xds: zenvoy_xds::server::Server,
+    xds: Server,
     sessions: SessionService,
     stop: CancellationToken,
 ) -> Result<(), ReplicaError> {
@@ -292,6 +320,7 @@ struct Mind {
     hands: Hands,
     clock: Clock,
     ready: watch::Sender<bool>,
+    reachable: watch::Sender<bool>,
 }
 
 impl Mind {
@@ -320,6 +349,9 @@ impl Mind {
     }
 
     fn think(&mut self, event: Event) {
+        if let Event::Lease(lease) = &event {
+            self.reachable.send_replace(lease.is_some());
+        }
         for effect in self.core.handle(event, self.clock.now()) {
             self.hands.carry_out(effect);
         }

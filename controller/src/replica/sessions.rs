@@ -10,7 +10,7 @@ use super::core::Core;
 use super::event::{Effect, Said, SessionId, ToNode};
 use crate::execute::{Job, Subject};
 use crate::model::{NodeRecord, Revision};
-use crate::store::{Key, LeaseId, Txn, Write, encode};
+use crate::store::{Compare, Key, LeaseId, Txn, Write, encode};
 
 /// A node's session with this replica.
 #[derive(Debug)]
@@ -20,8 +20,6 @@ pub(super) struct Session {
     registered: Option<Revision>,
     /// The watch has passed that write: the node may be served (rule N3).
     pub(super) welcomed: bool,
-    /// It said goodbye: its record goes.
-    leaving: bool,
 }
 
 impl Core {
@@ -31,7 +29,8 @@ impl Core {
                 let old = old.id;
                 self.effect(Effect::Hang(node.clone(), old));
             }
-            let opened = Session { id: session, registered: None, welcomed: false, leaving: false };
+            let opened = Session { id: session, registered: None, welcomed: false };
+            self.leaving.remove(&node);
             self.sessions.insert(node.clone(), opened);
             let demanded = self.nodes.open(node.clone(), epoch, demand, activity);
             self.proofs.forget_node(&node);
@@ -73,8 +72,8 @@ impl Core {
                 }
             }
             Said::Goodbye => {
-                if let Some(session) = self.sessions.get_mut(&node) {
-                    session.leaving = true;
+                if let Some(record) = self.records.nodes.get(&node) {
+                    self.leaving.insert(node.clone(), record.revision);
                 }
                 self.look(&Subject::Node(node));
             }
@@ -124,13 +123,16 @@ impl Core {
 
     /// A node's record: written anew at each session, so that no acknowledgement given for an earlier one counts.
     pub(super) fn register_node(&mut self, node: &NodeId) -> Option<Job> {
-        let session = self.sessions.get(node)?;
         let key = Key::Node(node.clone());
-        if session.leaving {
-            self.records.nodes.get(node)?;
-            let txn = Txn { writes: vec![Write::Delete(key)], ..Txn::default() };
-            return Self::job(Subject::Node(node.clone()), txn);
+        if let Some(revision) = self.leaving.get(node) {
+            // Rule N4: its own word is proof that it is gone, unless it came back meanwhile.
+            let compares = vec![Compare::WrittenAt(key.clone(), *revision)];
+            return Self::job(
+                Subject::Node(node.clone()),
+                Txn { compares, writes: vec![Write::Delete(key)] },
+            );
         }
+        let session = self.sessions.get(node)?;
         if session.registered.is_some() || !self.is_registered() {
             return None;
         }
@@ -142,9 +144,15 @@ impl Core {
 
     /// A node's record was written; it counts only if it says what the session of now says.
     pub(super) fn registered(&mut self, node: &NodeId, revision: Revision) {
+        if self.leaving.remove(node).is_some() {
+            if let Some(session) = self.sessions.get(node).map(|session| session.id) {
+                self.effect(Effect::Hang(node.clone(), session));
+            }
+            return;
+        }
         let Some(session) = self.sessions.get_mut(node) else { return };
         let (Some(record), Some(said)) = (self.records.nodes.get(node), self.nodes.get(node)) else { return };
-        if record.revision == revision && record.record.epoch == said.epoch && !session.leaving {
+        if record.revision == revision && record.record.epoch == said.epoch {
             session.registered = Some(revision);
             self.nodes.register(node, revision);
             self.welcome();
@@ -189,10 +197,11 @@ impl Core {
         let Key::Node(node) = key else { return };
         let mine =
             self.records.nodes.get(node).is_some_and(|record| record.record.controller == self.options.me.id);
-        if let Some(session) = self.sessions.get_mut(node)
+        let leaving = self.leaving.contains_key(node);
+        if let Some(session) = self.sessions.get(node)
             && session.registered.is_some()
             && !mine
-            && !session.leaving
+            && !leaving
         {
             let id = session.id;
             self.effect(Effect::Hang(node.clone(), id));

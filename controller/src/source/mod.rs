@@ -2,6 +2,7 @@
 //! reads and writes of the protocols that must not rest on a cached view (rule G1).
 
 pub mod kube;
+pub mod process;
 pub mod spec;
 
 use async_trait::async_trait;

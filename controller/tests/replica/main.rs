@@ -124,6 +124,19 @@ async fn a_node_whose_session_broke_still_counts_and_blocks_the_drain() {
 }
 
 #[tokio::test]
+async fn a_node_that_said_goodbye_no_longer_counts_even_when_its_session_broke_at_once() {
+    let mut world = World::awake().await;
+    world.node_opens("node-2").await;
+    world.says_goodbye("node-2").await;
+    world.closes("node-2").await;
+    world.idle_past_limit().await;
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked");
+    world.proves_quiet("node-1", &drain).await;
+    assert_eq!(world.writes(), [1, 0]);
+}
+
+#[tokio::test]
 async fn a_node_is_served_only_after_its_registration_was_watched() {
     let mut world = World::started().await;
     world.node_opens("node-1").await;

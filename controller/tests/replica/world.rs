@@ -336,6 +336,10 @@ impl World {
         self.event(Event::Said(NodeId(node.into()), session, said)).await;
     }
 
+    pub(crate) async fn says_goodbye(&mut self, node: &str) {
+        self.says(node, Said::Goodbye).await;
+    }
+
     pub(crate) async fn closes(&mut self, node: &str) {
         self.says(node, Said::Closed).await;
     }

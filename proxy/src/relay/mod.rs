@@ -4,12 +4,19 @@
 mod splice;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::net::TcpStream;
 
-/// Bytes relayed so far; read while the relay runs.
+/// Is told of bytes as they are relayed.
+pub trait Meter: Sync {
+    /// So many went from the client to the server.
+    fn to_server(&self, bytes: u64);
+    /// So many went from the server to the client.
+    fn to_client(&self, bytes: u64);
+}
+
+/// Bytes relayed so far; read while relays run. Any number of them may count into one.
 #[derive(Debug, Default)]
 pub struct Relayed {
     to_server: AtomicU64,
@@ -17,14 +24,24 @@ pub struct Relayed {
 }
 
 impl Relayed {
-    /// Bytes that went from the client to the server.
+    /// Bytes that went from clients to servers.
     pub fn to_server(&self) -> u64 {
         self.to_server.load(Ordering::Relaxed)
     }
 
-    /// Bytes that went from the server to the client.
+    /// Bytes that went from servers to clients.
     pub fn to_client(&self) -> u64 {
         self.to_client.load(Ordering::Relaxed)
+    }
+}
+
+impl Meter for Relayed {
+    fn to_server(&self, bytes: u64) {
+        self.to_server.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn to_client(&self, bytes: u64) {
+        self.to_client.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -46,24 +63,26 @@ pub enum RelayError {
 /// resets the other.
 ///
 /// Runs as long as the connections do: callers turn on TCP keep-alive, so that a peer that vanished ends it.
-pub async fn relay(client: &TcpStream, server: &TcpStream, counts: &Arc<Relayed>) -> Result<(), RelayError> {
+pub async fn relay(client: &TcpStream, server: &TcpStream, meter: &impl Meter) -> Result<(), RelayError> {
     let relayed = tokio::try_join!(
         async {
-            let moved = splice::all(client, server, &counts.to_server).await;
+            let moved = splice::all(client, server, |bytes| meter.to_server(bytes)).await;
             moved.map_err(|broken| broken.of(RelayError::Client, RelayError::Server))
         },
         async {
-            let moved = splice::all(server, client, &counts.to_client).await;
+            let moved = splice::all(server, client, |bytes| meter.to_client(bytes)).await;
             moved.map_err(|broken| broken.of(RelayError::Server, RelayError::Client))
         },
     );
     if relayed.is_err() {
-        for stream in [client, server] {
-            // Closing then sends RST: the peers must not take a cut for an end.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
-        }
+        [client, server].into_iter().for_each(cut);
     }
     relayed.map(|_| ())
+}
+
+/// Makes closing `stream` send RST: its peer must not take a cut for an end.
+pub fn cut(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, SpliceFFlags, splice};
@@ -39,7 +38,7 @@ impl Broken {
 }
 
 /// Moves everything from `source` to `sink`, then closes `sink` for writing.
-pub(super) async fn all(source: &TcpStream, sink: &TcpStream, moved: &AtomicU64) -> Result<(), Broken> {
+pub(super) async fn all(source: &TcpStream, sink: &TcpStream, moved: impl Fn(u64)) -> Result<(), Broken> {
     let (out, into) =
         pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).map_err(|errno| Broken::Pipe(errno.into()))?;
     loop {
@@ -50,7 +49,7 @@ pub(super) async fn all(source: &TcpStream, sink: &TcpStream, moved: &AtomicU64)
         while left > 0 {
             let drained = drain(&out, sink, left).await.map_err(Broken::Sink)?;
             left = left.saturating_sub(drained);
-            moved.fetch_add(drained as u64, Ordering::Relaxed);
+            moved(drained as u64);
         }
     }
     match shutdown(sink.as_raw_fd(), Shutdown::Write) {

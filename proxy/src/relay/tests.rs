@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,7 +27,7 @@ async fn relayed() -> Ends {
     let (dialled, server) = pair().await;
     let counts = Arc::new(Relayed::default());
     let shared = counts.clone();
-    let relay = tokio::spawn(async move { relay(&accepted, &dialled, &shared).await });
+    let relay = tokio::spawn(async move { relay(&accepted, &dialled, &*shared).await });
     Ends { client, server, counts, relay }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use zenvoy_shared::id::{ActivatorAddress, InvalidId, Protocol, UpstreamId};
+use zenvoy_shared::id::{ActivatorAddress, DrainId, InvalidId, Protocol, UpstreamId};
 use zenvoy_shared::proto;
 use zenvoy_shared::proto::held_upstream::Verdict as ProtoVerdict;
 
@@ -32,7 +32,10 @@ pub struct Held {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Keep it waiting and demand a wake.
-    Hold,
+    Hold {
+        /// The drain of the workload that is on offer or committed, if one is.
+        drain: Option<DrainId>,
+    },
     /// Relay it to one of these; never empty.
     Forward(Vec<SocketAddr>),
     /// Answer with the reason.
@@ -60,6 +63,22 @@ pub enum InvalidHeld {
         /// As given.
         text: String,
     },
+    /// It speaks of another upstream than its name.
+    #[error("the resource {name:?} speaks of {upstream}")]
+    Name {
+        /// Of which upstream.
+        upstream: String,
+        /// The resource's name.
+        name: String,
+    },
+    /// It would be relayed to itself for ever.
+    #[error("{upstream}: {activator} cannot be an endpoint: it is the upstream's own activator address")]
+    Loop {
+        /// Of which upstream.
+        upstream: String,
+        /// Its activator address.
+        activator: ActivatorAddress,
+    },
     /// A field that must be there is not, or says nothing known.
     #[error("{upstream}: {field} is missing or unknown")]
     Field {
@@ -84,7 +103,9 @@ impl TryFrom<proto::HeldUpstream> for Held {
             proto::Protocol::Unspecified => return Err(field("protocol")),
         };
         let verdict = match held.verdict.as_ref().ok_or_else(|| field("verdict"))? {
-            ProtoVerdict::Hold(_) => Verdict::Hold,
+            ProtoVerdict::Hold(hold) => Verdict::Hold {
+                drain: Some(&hold.drain_id).filter(|id| !id.is_empty()).map(|id| DrainId(id.clone())),
+            },
             ProtoVerdict::Forward(forward) => {
                 Verdict::Forward(endpoints(&held.upstream, &forward.endpoints)?)
             }
@@ -94,9 +115,13 @@ impl TryFrom<proto::HeldUpstream> for Held {
                 retry_after: Duration::from_millis(fail.retry_after_ms),
             },
         };
+        let activator: ActivatorAddress = held.activator_address.parse()?;
+        if matches!(&verdict, Verdict::Forward(to) if to.contains(&activator.0.into())) {
+            return Err(InvalidHeld::Loop { upstream: held.upstream, activator });
+        }
         Ok(Self {
             upstream: held.upstream.parse()?,
-            activator: held.activator_address.parse()?,
+            activator,
             protocol,
             wake_timeout: Duration::from_millis(limits.wake_timeout_ms),
             max_held: limits.max_held,
@@ -118,38 +143,88 @@ fn endpoints(upstream: &str, texts: &[String]) -> Result<Vec<SocketAddr>, Invali
 /// All upstreams, by activator address.
 #[derive(Debug, Default)]
 pub struct Table {
-    rows: Mutex<HashMap<ActivatorAddress, watch::Sender<Arc<Held>>>>,
+    rows: Mutex<Rows>,
+    /// Counts changes of which upstream is at which address.
+    layout: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    by_address: HashMap<ActivatorAddress, watch::Sender<Arc<Held>>>,
+    by_upstream: HashMap<UpstreamId, ActivatorAddress>,
 }
 
 impl Table {
-    /// Sets what is known of an upstream; those who wait on it are told. An upstream that moved leaves its old address.
+    /// Sets what is known of an upstream; those who wait on it are told. An upstream that moved leaves its old address,
+    /// and one whose address goes to another is forgotten: those who wait on it see their channel end.
     pub fn set(&self, held: Held) {
         let mut rows = self.lock();
-        rows.retain(|address, row| *address == held.activator || row.borrow().upstream != held.upstream);
         let (activator, held) = (held.activator, Arc::new(held));
-        if let Some(row) = rows.get(&activator) {
-            row.send_replace(held);
+        let old = rows.by_address.get(&activator).map(|row| row.borrow().clone());
+        if old.as_ref().is_some_and(|old| old.upstream == held.upstream) {
+            let same = old.is_some_and(|old| old.protocol == held.protocol);
+            if let Some(row) = rows.by_address.get(&activator) {
+                row.send_replace(held);
+            }
+            if same {
+                return;
+            }
         } else {
-            rows.insert(activator, watch::Sender::new(held));
+            if let Some(old) = old {
+                rows.by_upstream.remove(&old.upstream);
+            }
+            if let Some(left) = rows.by_upstream.insert(held.upstream.clone(), activator) {
+                rows.by_address.remove(&left);
+            }
+            rows.by_address.insert(activator, watch::Sender::new(held));
         }
+        drop(rows);
+        self.changed();
     }
 
     /// Forgets an upstream; those who wait on it see their channel end.
     pub fn remove(&self, upstream: &UpstreamId) {
-        self.lock().retain(|_, row| row.borrow().upstream != *upstream);
+        let mut rows = self.lock();
+        let Some(address) = rows.by_upstream.remove(upstream) else { return };
+        rows.by_address.remove(&address);
+        drop(rows);
+        self.changed();
     }
 
     /// What is known for an address, and what comes of it.
     pub fn get(&self, activator: ActivatorAddress) -> Option<watch::Receiver<Arc<Held>>> {
-        self.lock().get(&activator).map(watch::Sender::subscribe)
+        self.lock().by_address.get(&activator).map(watch::Sender::subscribe)
+    }
+
+    /// What is known of an upstream.
+    pub fn of(&self, upstream: &UpstreamId) -> Option<Arc<Held>> {
+        let rows = self.lock();
+        let row = rows.by_address.get(rows.by_upstream.get(upstream)?)?;
+        let held = row.borrow().clone();
+        Some(held)
+    }
+
+    /// All that is known, in no order.
+    pub fn all(&self) -> Vec<Arc<Held>> {
+        self.lock().by_address.values().map(|row| row.borrow().clone()).collect()
+    }
+
+    /// Changes whenever [`Table::addresses`] does, or what an upstream's clients speak.
+    pub fn layout(&self) -> watch::Receiver<u64> {
+        self.layout.subscribe()
     }
 
     /// All activator addresses, for the transport that binds each.
     pub fn addresses(&self) -> Vec<ActivatorAddress> {
-        self.lock().keys().copied().collect()
+        self.lock().by_address.keys().copied().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ActivatorAddress, watch::Sender<Arc<Held>>>> {
+    fn changed(&self) {
+        self.layout.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rows> {
+        // A panic elsewhere leaves the rows consistent: nothing here panics between two statements.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -179,6 +254,7 @@ mod tests {
             proto::HeldUpstream { verdict: None, ..resource() },
             proto::HeldUpstream { verdict: forward(&[]), ..resource() },
             proto::HeldUpstream { verdict: forward(&["pod:80"]), ..resource() },
+            proto::HeldUpstream { verdict: forward(&["10.0.0.1:80", "127.0.0.1:20000"]), ..resource() },
             proto::HeldUpstream { limits: None, ..resource() },
             proto::HeldUpstream { protocol: 99, ..resource() },
         ];
@@ -209,5 +285,33 @@ mod tests {
         let moved: ActivatorAddress = "127.0.0.1:20001".parse().unwrap();
         table.set(Held { activator: moved, ..held });
         assert_eq!(table.addresses(), [moved]);
+    }
+
+    #[test]
+    fn an_address_that_goes_to_another_upstream_ends_what_waits_on_the_first() {
+        let table = Table::default();
+        let held = Held::try_from(resource()).unwrap();
+        table.set(held.clone());
+        let row = table.get(held.activator).unwrap();
+        let other = UpstreamId::new("shop", "other", 80);
+        table.set(Held { upstream: other.clone(), ..held.clone() });
+        assert!(row.has_changed().is_err(), "its connections must not reach another upstream");
+        assert!(table.of(&held.upstream).is_none());
+        assert_eq!(table.of(&other).unwrap().activator, held.activator);
+    }
+
+    #[test]
+    fn the_layout_changes_with_addresses_and_not_with_verdicts() {
+        let table = Table::default();
+        let mut layout = table.layout();
+        let held = Held::try_from(resource()).unwrap();
+        table.set(held.clone());
+        assert!(layout.has_changed().unwrap());
+        layout.mark_unchanged();
+        let drain = Some(DrainId("drain-1".into()));
+        table.set(Held { verdict: Verdict::Hold { drain }, ..held.clone() });
+        assert!(!layout.has_changed().unwrap());
+        table.remove(&held.upstream);
+        assert!(layout.has_changed().unwrap());
     }
 }

@@ -1,12 +1,19 @@
 //! Accepting on activator addresses. `listen` binds each of them and needs no privilege; `tproxy` binds one socket and
 //! takes what the kernel's rules bring it. In: addresses; out: connections, each with the activator address it was for.
 
+mod accept;
+mod bind;
+pub mod rules;
 pub mod tproxy;
+
+pub use accept::{AcceptCounts, accept_each};
+pub use bind::bind_all;
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 use zenvoy_shared::id::ActivatorAddress;
@@ -58,6 +65,15 @@ pub async fn accept(listener: &TcpListener) -> io::Result<Accepted> {
             Err(io::Error::other(format!("{local} is no activator address: they are IPv4")))
         }
     }
+}
+
+/// Lets the process open as many files as the system allows it: a held connection takes one, a relayed one six.
+pub fn raise_file_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
 }
 
 /// What every relayed stream needs: no delay of small writes, and notice of peers that vanish.

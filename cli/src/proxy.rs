@@ -1,0 +1,140 @@
+//! `zenvoy proxy`.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use http::Uri;
+use zenvoy_proxy::local::LocalAddress;
+use zenvoy_proxy::transport::rules::{ActivatorRange, RulesBy};
+use zenvoy_proxy::{Goodbye, ProxyOptions, Transport};
+use zenvoy_shared::id::NodeId;
+
+use crate::exit::Failure;
+use crate::logs::LogArgs;
+use crate::shutdown::{ShutdownArgs, run_until_signal};
+use crate::tls::TlsArgs;
+use crate::value;
+
+/// Run the proxy beside an Envoy: it holds connections to cold services until they are awake
+///
+/// One proxy and one Envoy make a node. Envoy reaches its controller through the proxy; `zenvoy bootstrap` prints the
+/// configuration that Envoy needs for that.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The node's name: the same as its Envoy's node.id, and unlike all other nodes'
+    #[arg(long, value_name = "NAME", env = "ZENVOY_NODE", default_value_t = value::host_name(),
+        value_parser = value::node)]
+    node: NodeId,
+    /// Controllers, as http://zenvoy-controller.zenvoy:18000 (https with TLS); several are tried in turn
+    #[arg(long, value_name = "URL,...", env = "ZENVOY_CONTROLLERS", required = true, value_delimiter = ',',
+        value_parser = controller)]
+    controllers: Vec<Uri>,
+    /// How connections to activator addresses are accepted
+    #[arg(long, env = "ZENVOY_MODE", default_value = "tproxy")]
+    mode: Mode,
+    /// For tproxy: where activator addresses lie; the same as the controllers'
+    #[arg(
+        long,
+        value_name = "RANGES",
+        env = "ZENVOY_PORT_POOL",
+        default_value = "127.0.0.1:20000-32767",
+        value_delimiter = ','
+    )]
+    port_pool: Vec<ActivatorRange>,
+    /// For tproxy: who installs the kernel's rules: nft, iptables, or none (somebody else)
+    #[arg(long, value_name = "PROGRAM", env = "ZENVOY_RULES", default_value = "nft")]
+    rules: RulesBy,
+    /// For tproxy: the port of the transparent socket; proxies in one network namespace need one each
+    #[arg(long, value_name = "PORT", env = "ZENVOY_TPROXY_PORT", default_value_t = 15_001,
+        value_parser = clap::value_parser!(u16).range(1..))]
+    tproxy_port: u16,
+    /// Where Envoy finds the proxy, for ADS and its statistics: ip:port, or unix:/path
+    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ENVOY_LISTEN", default_value = "127.0.0.1:18001")]
+    envoy_listen: LocalAddress,
+    /// Where health (/healthz, /readyz), status (/status) and metrics (/metrics) are served; `none` for none
+    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ADMIN", default_value = "127.0.0.1:18081",
+        value_parser = value::address_or_none)]
+    admin: value::AddressOrNone,
+    /// Connections held at most, of all upstreams together; beyond, they are refused
+    #[arg(long, value_name = "COUNT", env = "ZENVOY_MAX_HELD", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    max_held: u32,
+    /// How often Envoy flushes its statistics; the same as in its bootstrap
+    #[arg(long, value_name = "DURATION", env = "ZENVOY_STATS_FLUSH_INTERVAL", default_value = "1s",
+        value_parser = value::flush_interval)]
+    stats_flush_interval: Duration,
+    /// At the end: how long held connections may still wait for their service
+    #[arg(long, value_name = "DURATION", env = "ZENVOY_HELD_GRACE", default_value = "10s",
+        value_parser = value::duration)]
+    held_grace: Duration,
+    /// At the end: how long relayed connections may last
+    #[arg(long, value_name = "DURATION", env = "ZENVOY_RELAY_GRACE", default_value = "20s",
+        value_parser = value::duration)]
+    relay_grace: Duration,
+    /// At the end: when controllers are told that the node is gone for good
+    #[arg(long, value_name = "WHEN", env = "ZENVOY_GOODBYE", default_value = "envoy-gone")]
+    goodbye: When,
+    /// At the end: how long its Envoy is waited for and served, when `--goodbye envoy-gone`
+    #[arg(long, value_name = "DURATION", env = "ZENVOY_ENVOY_GRACE", default_value = "5s",
+        value_parser = value::duration)]
+    envoy_grace: Duration,
+    #[command(flatten)]
+    shutdown: ShutdownArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// One transparent socket for all; needs CAP_NET_ADMIN in Envoy's network namespace
+    Tproxy,
+    /// A socket for each upstream; needs no privilege
+    Listen,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum When {
+    /// When its Envoy was here and is gone: for a pod that ends both
+    EnvoyGone,
+    /// Never: for a restart beside an Envoy that runs on
+    Never,
+    /// Always: the operator answers for Envoy
+    Always,
+}
+
+/// A controller's URL.
+fn controller(text: &str) -> Result<Uri, String> {
+    let expected =
+        || format!("{text:?} is not a controller's URL: give http://host:port or https://host:port");
+    let uri: Uri = text.parse().map_err(|_| expected())?;
+    let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+    if scheme && bare && uri.host().is_some() && uri.port().is_some() { Ok(uri) } else { Err(expected()) }
+}
+
+pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
+    logs.init()?;
+    let transport = match args.mode {
+        Mode::Listen => Transport::Listen,
+        Mode::Tproxy => {
+            Transport::Tproxy { port: args.tproxy_port, ranges: args.port_pool, rules: args.rules }
+        }
+    };
+    let options = ProxyOptions {
+        tls: args.tls.into(),
+        transport,
+        local: args.envoy_listen,
+        admin: args.admin.0,
+        max_held: args.max_held,
+        stats_flush_interval: args.stats_flush_interval,
+        held_grace: args.held_grace,
+        relay_grace: args.relay_grace,
+        goodbye: match args.goodbye {
+            When::EnvoyGone => Goodbye::WhenEnvoyGone { within: args.envoy_grace },
+            When::Never => Goodbye::Never,
+            When::Always => Goodbye::Always,
+        },
+        ..ProxyOptions::new(args.node, args.controllers)
+    };
+    run_until_signal(&args.shutdown, async |stop| Ok(zenvoy_proxy::run(options, stop).await?))
+}

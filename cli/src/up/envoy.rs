@@ -1,0 +1,129 @@
+//! The Envoy of `zenvoy up`: found, kept running, and asked whether it listens.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use zenvoy_controller::source::process::keeper::{Keeper, Kept};
+
+/// Envoy ends at once; what it still sends is lost with zenvoy anyway.
+const GRACE: Duration = Duration::from_secs(2);
+/// An end so soon after the start is a fault that a restart does not mend.
+const TOO_SOON: Duration = Duration::from_secs(5);
+/// Before a restart.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Until it listens, after its start.
+const START: Duration = Duration::from_secs(30);
+/// Between two questions whether it does.
+const PACE: Duration = Duration::from_millis(10);
+/// One answer of its admin interface.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// The executable: as given, or the first on the PATH.
+pub(super) fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    const HOW: &str = "get it with `scripts/parts envoy`, or from https://www.envoyproxy.io, and name it by --envoy \
+                       or ZENVOY_ENVOY, or put it on the PATH";
+    if let Some(path) = given {
+        if !path.is_file() {
+            bail!("there is no Envoy at {}: {HOW}", path.display());
+        }
+        return Ok(path.canonicalize()?);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("envoy")).find(|file| file.is_file());
+    found.with_context(|| format!("Envoy is not installed: {HOW}"))
+}
+
+/// Keeps Envoy running until `stop`. An Envoy that ends right after its start is a fault.
+pub(super) async fn run(
+    keeper: &Keeper,
+    program: &Path,
+    bootstrap: &str,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let begun = Instant::now();
+        let mut envoy = keeper
+            .run(command(program, bootstrap))
+            .with_context(|| format!("start {}", program.display()))?;
+        let status = tokio::select! {
+            status = envoy.ended() => status?.code().unwrap_or_default(),
+            () = stop.cancelled() => {
+                envoy.stop().await?;
+                return Ok(());
+            }
+        };
+        let lines = envoy.last_lines().await.join("\n");
+        if begun.elapsed() < TOO_SOON {
+            bail!("Envoy ended right after its start, with status {status}. Its last lines:\n{lines}");
+        }
+        tracing::warn!("Envoy ended with status {status} and is started again. Its last lines:\n{lines}");
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+fn command(program: &Path, bootstrap: &str) -> Kept {
+    let argv: [&std::ffi::OsStr; 8] = [
+        program.as_os_str(),
+        "--config-yaml".as_ref(),
+        bootstrap.as_ref(),
+        "--disable-hot-restart".as_ref(),
+        "--concurrency".as_ref(),
+        "2".as_ref(),
+        "--log-level".as_ref(),
+        "warning".as_ref(),
+    ];
+    let argv = argv.map(Into::into).into();
+    Kept { argv, env: Vec::new(), directory: "/".into(), grace: GRACE }
+}
+
+/// Returns when the Envoy with this admin interface listens on all of these.
+pub(super) async fn listens(admin: SocketAddr, addresses: &[SocketAddr]) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let listeners = timeout(ANSWER, get(admin, "/listeners")).await.ok().and_then(Result::ok);
+        let listeners = listeners.unwrap_or_default();
+        if addresses
+            .iter()
+            .all(|address| listeners.lines().any(|line| line.ends_with(&format!("::{address}"))))
+        {
+            return Ok(());
+        }
+        if begun.elapsed() > START {
+            bail!("Envoy does not listen on {addresses:?} {} s after its start", START.as_secs());
+        }
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+async fn get(from: SocketAddr, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(from).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {from}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envoy_that_is_not_there_is_answered_with_how_to_get_one() {
+        let error = find(Some(Path::new("/nowhere/envoy"))).expect_err("not there").to_string();
+        assert!(
+            error.starts_with("there is no Envoy at /nowhere/envoy") && error.contains("--envoy"),
+            "{error}"
+        );
+    }
+}

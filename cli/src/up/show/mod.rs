@@ -1,0 +1,94 @@
+//! The view of `zenvoy up`: a live table on a terminal, plain lines elsewhere. In: the board; out: text on standard output.
+
+mod plain;
+mod table;
+mod terminal;
+mod waterfall;
+mod words;
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+use zenvoy_shared::id::UpstreamId;
+
+use self::plain::Lines;
+use self::table::{Colour, View};
+use self::terminal::Terminal;
+use super::board::Board;
+
+/// A table is drawn at most this often, so that a storm of news does not flicker.
+const FRAME: Duration = Duration::from_millis(50);
+/// And at least this often: times pass.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Lines of a terminal whose size is not known.
+const LINES: u16 = 24;
+
+/// Shows the board until `stop`. `reached` says where clients reach each upstream.
+pub(super) async fn show(
+    board: Board,
+    reached: impl Fn() -> BTreeMap<UpstreamId, String>,
+    held: impl Fn() -> BTreeMap<UpstreamId, u32>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    if !io::stdout().is_terminal() {
+        return lines(board, reached, stop).await;
+    }
+    let colour = if std::env::var_os("NO_COLOR").is_some() { Colour::None } else { Colour::Ansi };
+    let mut terminal = Terminal::new(io::stdout());
+    let mut words = Lines::default();
+    loop {
+        let ends = stop.is_cancelled();
+        let (rows, reached, held) = (board.rows(), reached(), held());
+        let news =
+            board.take_news().into_iter().flat_map(|news| words.of(news, &reached)).collect::<Vec<_>>();
+        let view = View { rows: &rows, held: &held, reached: &reached, now_unix_ms: now_unix_ms() };
+        let height = terminal_size::terminal_size().map_or(LINES, |(_, height)| height.0);
+        let table = table::lines(&view, usize::from(height).saturating_sub(4).max(1), colour);
+        terminal.draw(&news, &table)?;
+        if ends {
+            return Ok(());
+        }
+        tokio::time::sleep(FRAME).await;
+        tokio::select! {
+            () = board.changed() => {}
+            () = tokio::time::sleep(REFRESH) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+async fn lines(
+    board: Board,
+    reached: impl Fn() -> BTreeMap<UpstreamId, String>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut words = Lines::default();
+    loop {
+        let ends = stop.is_cancelled();
+        let news =
+            board.take_news().into_iter().flat_map(|news| words.of(news, &reached())).collect::<Vec<_>>();
+        print(&news)?;
+        if ends {
+            return Ok(());
+        }
+        tokio::select! {
+            () = board.changed() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+fn print(lines: &[String]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    out.flush()
+}
+
+fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

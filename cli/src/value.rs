@@ -1,0 +1,70 @@
+//! Values of flags: how they are read.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use zenvoy_shared::duration::{InvalidSpan, Span};
+use zenvoy_shared::id::NodeId;
+
+/// `90s`, `5m`, `1h30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, InvalidSpan> {
+    text.parse::<Span>().map(|span| span.0)
+}
+
+/// A duration between 50 ms and a minute: below, statistics cost more than the traffic; above, nothing ever counts as
+/// idle in time.
+pub(crate) fn flush_interval(text: &str) -> Result<Duration, String> {
+    let duration = duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_millis(50)..=Duration::from_secs(60)).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(format!("{text:?} is out of range: give 50ms to 1m"))
+}
+
+/// The name of a node: not empty, without white space.
+pub(crate) fn node(text: &str) -> Result<NodeId, String> {
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        return Err(format!("{text:?} is not a node's name: give one without spaces, unlike all others"));
+    }
+    Ok(NodeId(text.into()))
+}
+
+/// This machine's (or pod's) name.
+pub(crate) fn host_name() -> NodeId {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    NodeId(name.trim().into())
+}
+
+/// An address to listen on, or nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AddressOrNone(pub(crate) Option<SocketAddr>);
+
+/// `ip:port`, or `none`.
+pub(crate) fn address_or_none(text: &str) -> Result<AddressOrNone, String> {
+    if text == "none" {
+        return Ok(AddressOrNone(None));
+    }
+    let address = text.parse().map_err(|_| format!("{text:?} is not an address: give ip:port, or none"))?;
+    Ok(AddressOrNone(Some(address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flush_intervals_have_bounds_that_the_error_names() {
+        assert_eq!(flush_interval("250ms"), Ok(Duration::from_millis(250)));
+        for text in ["10ms", "2m", "x"] {
+            assert!(flush_interval(text).is_err());
+        }
+        assert!(flush_interval("2m").is_err_and(|error| error.contains("50ms to 1m")));
+    }
+
+    #[test]
+    fn none_is_no_address() {
+        assert!(address_or_none("none").is_ok_and(|address| address.0.is_none()));
+        assert!(address_or_none("127.0.0.1:1").is_ok_and(|address| address.0.is_some()));
+        assert!(address_or_none("localhost").is_err_and(|error| error.contains("ip:port")));
+    }
+}

@@ -1,0 +1,211 @@
+//! `zenvoy up` as a whole, on a real Envoy.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::Signal;
+use tokio::io::AsyncReadExt;
+use zenvoy_e2e::{net, parts};
+
+use common::{LIMIT, Up, descendants, get, greeted, lives};
+
+const TCP: &str = "
+upstreams:
+- name: db
+  port: 5432
+  protocol: tcp
+  listenPort: 15432
+  idleAfter: 1s
+  command: [python3, -SI, server.py, '{port}']
+";
+
+fn db() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 15432))
+}
+
+fn web() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 10000))
+}
+
+async fn gone(pids: &[i32]) {
+    let gone = async {
+        while pids.iter().any(|pid| lives(*pid)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, gone).await.expect("all processes are gone in time");
+}
+
+#[test]
+fn an_open_connection_keeps_a_command_up_and_its_end_lets_it_sleep() {
+    net::in_namespace(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut up = Up::start(folder.path(), TCP);
+        up.until("ready: ").await;
+        let (first, open) = greeted(db()).await;
+        up.until("local/db:5432  woken").await;
+        let (second, _) = greeted(db()).await;
+        assert_eq!(first, second, "one process serves both");
+        assert!(lives(first.parse().expect("a process id")));
+        drop(open);
+        up.until("local/db:5432  asleep").await;
+        gone(&[first.parse().expect("a process id")]).await;
+        assert_ne!(greeted(db()).await.0, first);
+        up.signal(Signal::SIGTERM);
+        assert_eq!(up.ended().await, Some(0));
+    });
+}
+
+#[test]
+fn when_zenvoy_is_killed_envoy_and_all_commands_with_their_children_end() {
+    net::in_namespace(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = "setsid sleep 600 & (sleep 600 &); python3 -SI server.py $PORT";
+        let file = TCP.replace("[python3, -SI, server.py, '{port}']", &format!("[sh, -c, '{script}']"));
+        let mut up = Up::start(folder.path(), &file);
+        up.until("ready: ").await;
+        let _held = greeted(db()).await;
+        let pids = descendants(up.pid());
+        // Two keepers, Envoy, the shell, two sleepers and the server.
+        assert!(pids.len() >= 7, "{pids:?}");
+        up.signal(Signal::SIGKILL);
+        up.ended().await;
+        gone(&pids).await;
+    });
+}
+
+#[test]
+fn sigint_ends_everything_and_the_status_is_zero() {
+    net::in_namespace(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut up = Up::start(folder.path(), TCP);
+        up.until("ready: ").await;
+        let _open = greeted(db()).await;
+        let pids = descendants(up.pid());
+        up.signal(Signal::SIGINT);
+        assert_eq!(up.ended().await, Some(0));
+        assert!(!pids.iter().any(|pid| lives(*pid)));
+    });
+}
+
+#[test]
+fn a_command_that_fails_tells_the_client_and_the_user_why() {
+    net::in_namespace(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = "
+upstreams:
+- name: web
+  port: 80
+  command: [sh, -c, 'echo no such table >&2; exit 3']
+";
+        let mut up = Up::start(folder.path(), file);
+        up.until("ready: ").await;
+        let answer = get(web(), "web.localhost").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("ExitedBeforeReady") || answer.contains("CrashLoop"), "{answer}");
+        up.until("local/web:80  failing: ").await;
+        up.until("    web: exited with status 3 before it was ready").await;
+        up.until("    no such table").await;
+    });
+}
+
+#[test]
+fn a_changed_file_adds_an_upstream_and_a_bad_one_changes_nothing() {
+    net::in_namespace(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("up.yaml");
+        let mut up = Up::start(folder.path(), TCP);
+        up.until("ready: ").await;
+        std::fs::write(&path, "upstreams: [{name: db}]").expect("written");
+        up.signal(Signal::SIGHUP);
+        assert!(!greeted(db()).await.0.is_empty(), "the last good file stays");
+        let second = "- {name: more, port: 1, protocol: tcp, listenPort: 15433, command: [python3, -SI, server.py, '{port}']}";
+        std::fs::write(&path, format!("{TCP}{second}\n")).expect("written");
+        up.until("local/more:1  cold").await;
+        let more = SocketAddr::from(([127, 0, 0, 1], 15433));
+        // Envoy may listen a moment before the proxy has bound the new activator address.
+        while greeted(more).await.0.is_empty() {}
+    });
+}
+
+#[test]
+fn two_at_once_do_not_meet() {
+    net::in_namespace(async {
+        let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let mut first = Up::start(one.path(), TCP);
+        first.until("ready: ").await;
+        let output = Command::new(env!("CARGO_BIN_EXE_zenvoy"))
+            .arg("up")
+            .arg(one.path().join("up.yaml"))
+            .env("ZENVOY_ENVOY", parts::path("envoy"))
+            .output()
+            .expect("run zenvoy");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("127.0.0.1:10000 (--http-port)"), "{said}");
+        let other = TCP.replace("15432", "25432");
+        let mut second = Up::start_with(two.path(), &other, &["--http-port", "20000"]);
+        second.until("ready: ").await;
+        let a = greeted(db()).await.0;
+        let b = greeted(SocketAddr::from(([127, 0, 0, 1], 25432))).await.0;
+        assert_ne!(a, b);
+    });
+}
+
+#[test]
+fn a_terminal_shows_a_table_that_is_redrawn_in_place() {
+    net::in_namespace(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("up.yaml"), TCP).expect("written");
+        std::fs::write(folder.path().join("server.py"), common::SERVER).expect("written");
+        let terminal = nix::pty::openpty(None, None).expect("a terminal");
+        let side = || Stdio::from(terminal.slave.try_clone().expect("a descriptor"));
+        let mut zenvoy = Command::new(env!("CARGO_BIN_EXE_zenvoy"))
+            .arg("up")
+            .arg(folder.path().join("up.yaml"))
+            .env("ZENVOY_ENVOY", parts::path("envoy"))
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null())
+            .stdout(side())
+            .stderr(side())
+            .spawn()
+            .expect("start zenvoy up");
+        drop(terminal.slave);
+        let mut screen = Screen::new(terminal.master);
+        screen.until("ready: Envoy listens").await;
+        screen.until("\x1b[34mcold").await;
+        greeted(db()).await;
+        screen.until("\x1b[32mactive").await;
+        screen.until("first byte").await;
+        assert!(screen.text.contains("UPSTREAM") && screen.text.contains("\x1b[2F\x1b[J"), "{}", screen.text);
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(zenvoy.id()).expect("a process id"));
+        nix::sys::signal::kill(pid, Signal::SIGINT).expect("it lives");
+        assert_eq!(zenvoy.wait().expect("ended").code(), Some(0));
+    });
+}
+
+/// What appears on a terminal.
+struct Screen {
+    master: tokio::fs::File,
+    text: String,
+}
+
+impl Screen {
+    fn new(master: OwnedFd) -> Self {
+        Self { master: tokio::fs::File::from_std(master.into()), text: String::new() }
+    }
+
+    async fn until(&mut self, wanted: &str) {
+        let read = async {
+            let mut buffer = vec![0; 4096];
+            while !self.text.contains(wanted) {
+                let read = self.master.read(&mut buffer).await.expect("the terminal is open");
+                self.text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+            }
+        };
+        tokio::time::timeout(LIMIT, read).await.unwrap_or_else(|_| panic!("not seen: {wanted}"));
+    }
+}

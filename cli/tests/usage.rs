@@ -1,0 +1,122 @@
+//! What the command says about itself, and about what it cannot use.
+
+use std::process::{Command, Output};
+
+fn zenvoy(arguments: &[&str]) -> Output {
+    with_env(arguments, &[])
+}
+
+fn with_env(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zenvoy"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ZENVOY_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).envs(variables.iter().copied()).output().expect("run zenvoy")
+}
+
+/// The message of a command that must end with status 2.
+fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = with_env(arguments, variables);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+    message
+}
+
+fn printed(arguments: &[&str]) -> String {
+    let output = zenvoy(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn every_long_flag_has_a_variable_and_the_help_says_which() {
+    for command in ["proxy", "up", "bootstrap"] {
+        let help = printed(&[command, "--help"]);
+        let flags: Vec<&str> = help.split("\n      --").skip(1).collect();
+        assert!(flags.len() > 4, "{help}");
+        for flag in flags {
+            assert!(flag.contains("[env: ZENVOY_"), "{command} has a flag without a variable: --{flag}");
+        }
+    }
+}
+
+#[test]
+fn the_help_documents_exit_codes_and_hides_what_is_not_for_people() {
+    let help = printed(&["--help"]);
+    assert!(help.contains("Exit codes: 0 all went well, 1 it failed while running, 2 bad usage"));
+    assert!(!help.contains("keep"), "{help}");
+}
+
+#[test]
+fn a_bad_flag_is_one_message_that_says_what_is_expected() {
+    let cases: [(&[&str], &str); 9] = [
+        (&["proxy", "--controllers", "host:18000"], "give http://host:port"),
+        (&["proxy"], "--controllers"),
+        (&["proxy", "--controllers", "http://c:1", "--port-pool", "127.0.0.1:9-1"], "127.0.0.1:20000-32767"),
+        (&["proxy", "--controllers", "http://c:1", "--rules", "ipfw"], "give nft, iptables or none"),
+        (&["proxy", "--controllers", "http://c:1", "--tls-cert", "a.pem"], "--tls-key"),
+        (&["proxy", "--controllers", "http://c:1", "--node", "a b"], "is not a node's name"),
+        (&["bootstrap", "--stats-flush-interval", "1"], "as 90s, 5m or 1h30m"),
+        (&["up", "x.yaml", "--http-port", "0"], "--http-port"),
+        (&["up"], "FILE"),
+    ];
+    for (arguments, expected) in cases {
+        let message = refused(arguments, &[]);
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn a_variable_counts_as_its_flag_and_the_flag_wins() {
+    let message = refused(&["bootstrap"], &[("ZENVOY_ENVOY_ADMIN", "nonsense")]);
+    assert!(message.contains("give ip:port, or none"), "{message}");
+    let output = with_env(&["bootstrap", "--node", "flag"], &[("ZENVOY_NODE", "variable")]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("flag") && !text.contains("variable"), "{text}");
+}
+
+#[test]
+fn a_bad_log_filter_is_refused_with_an_example() {
+    let message = refused(&["proxy", "--controllers", "http://c:1", "--log", "zenvoy=loud"], &[]);
+    assert!(message.contains("an example is info,zenvoy_controller=debug"), "{message}");
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_told_with_place_and_cure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("up.yaml");
+    let file = path.to_str().expect("text");
+    let envoy = ("ZENVOY_ENVOY", "/bin/true");
+    assert!(refused(&["up", file], &[envoy]).contains("No such file"));
+    std::fs::write(&path, "upstreams:\n- name: web\n  port: 80\n  command: [a]\n  idleAfter: 5 minutes\n")
+        .expect("written");
+    let message = refused(&["up", file], &[envoy]);
+    assert!(message.contains("up.yaml:5:14: "), "{message}");
+    assert!(
+        message.contains("is not a duration") && message.contains("5 |   idleAfter: 5 minutes"),
+        "{message}"
+    );
+}
+
+#[test]
+fn without_envoy_the_message_says_how_to_get_it() {
+    let message = refused(&["up", "x.yaml"], &[("PATH", "/nowhere")]);
+    assert!(message.contains("Envoy is not installed") && message.contains("--envoy"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn completions_and_version_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = printed(&["completions", shell]);
+        assert!(script.contains("bootstrap"), "{shell}");
+    }
+    assert_eq!(printed(&["version"]), format!("zenvoy {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_bootstrap_names_node_proxy_and_interval() {
+    let text =
+        printed(&["bootstrap", "--node", "n1", "--proxy", "127.0.0.1:7", "--stats-flush-interval", "250ms"]);
+    assert!(text.contains("n1") && text.contains("port_value: 7") && text.contains("0.25s"), "{text}");
+}

@@ -1,0 +1,150 @@
+//! One run of a command, from its start to the end of its last descendant.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use zenvoy_shared::id::Uid;
+
+use super::config::ProcessSpec;
+use super::keeper::{Keeper, Kept, Running};
+use super::probe;
+
+/// After so long without readiness the log says on which port the command should listen.
+const REMIND_AFTER: Duration = Duration::from_secs(10);
+
+/// What happens to an instance before its end.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The command runs.
+    Started,
+    /// It takes traffic on these ports, by variable.
+    Ready(BTreeMap<String, u16>),
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// With what status.
+    pub(super) how: How,
+    /// What it wrote last.
+    pub(super) last_lines: Vec<String>,
+    /// How long it ran.
+    pub(super) ran: Duration,
+}
+
+/// The status of an end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum How {
+    /// By itself.
+    Exited(u8),
+    /// By a signal.
+    Killed(u8),
+    /// It never ran.
+    NotStarted(String),
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Killed(signal) => write!(f, "was killed by signal {signal}"),
+            Self::NotStarted(reason) => write!(f, "could not be started: {reason}"),
+        }
+    }
+}
+
+/// Runs it until it ends by itself or `stop` is cancelled; tells `events` what happens on the way.
+pub(super) async fn live(
+    uid: Uid,
+    spec: Arc<ProcessSpec>,
+    by: Arc<Keeper>,
+    events: mpsc::Sender<(Uid, Event)>,
+    stop: CancellationToken,
+) -> (Uid, Ending) {
+    let begun = Instant::now();
+    let started = free_ports(&spec).and_then(|ports| Ok((by.run(command(&spec, &ports))?, ports)));
+    let (mut running, ports) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            let how = How::NotStarted(error.to_string());
+            return (uid, Ending { how, last_lines: Vec::new(), ran: Duration::ZERO });
+        }
+    };
+    let _ = events.send((uid.clone(), Event::Started)).await;
+    let status = follow(&uid, &spec, ports, &mut running, &events, &stop).await;
+    let last_lines = running.last_lines().await;
+    let how = match status.map(|status| status.code()) {
+        Ok(Some(code)) => match u8::try_from(code).unwrap_or(u8::MAX) {
+            killed @ 129..=192 => How::Killed(killed - 128),
+            code => How::Exited(code),
+        },
+        Ok(None) => How::Killed(9),
+        Err(error) => How::NotStarted(error.to_string()),
+    };
+    (uid, Ending { how, last_lines, ran: begun.elapsed() })
+}
+
+async fn follow(
+    uid: &Uid,
+    spec: &ProcessSpec,
+    ports: BTreeMap<String, u16>,
+    running: &mut Running,
+    events: &mpsc::Sender<(Uid, Event)>,
+    stop: &CancellationToken,
+) -> io::Result<std::process::ExitStatus> {
+    let ready = async {
+        let remind = async {
+            tokio::time::sleep(REMIND_AFTER).await;
+            tracing::warn!(
+                command = spec.command.join(" "),
+                ?ports,
+                "has run for 10 s and does not accept connections: it must listen on 127.0.0.1 at the ports it is given"
+            );
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = probe::ready(&ports, &spec.readiness) => {}
+            () = remind => {}
+        }
+        let _ = events.send((uid.clone(), Event::Ready(ports.clone()))).await;
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        status = running.ended() => Some(status),
+        () = stop.cancelled() => None,
+        () = ready => None,
+    };
+    match ended {
+        Some(status) => status,
+        None => running.stop().await,
+    }
+}
+
+fn command(spec: &ProcessSpec, ports: &BTreeMap<String, u16>) -> Kept {
+    let filled = |text: &String| ProcessSpec::fill(text, ports).into();
+    let own = spec.env.iter().map(|(name, value)| (name.into(), filled(value)));
+    let given = ports.iter().map(|(name, port)| (name.into(), port.to_string().into()));
+    Kept {
+        argv: spec.command.iter().map(filled).collect(),
+        env: own.chain(given).collect(),
+        directory: spec.directory.clone(),
+        grace: spec.stop_grace,
+    }
+}
+
+/// A port for each variable, as the kernel gives them. All are held until the last is there, so that they differ.
+fn free_ports(spec: &ProcessSpec) -> io::Result<BTreeMap<String, u16>> {
+    let held = spec
+        .variables
+        .iter()
+        .map(|variable| Ok((variable, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)))
+        .collect::<io::Result<Vec<_>>>()?;
+    held.iter().map(|(variable, port)| Ok(((*variable).clone(), port.local_addr()?.port()))).collect()
+}

@@ -1,0 +1,17 @@
+//! Local commands as workloads, for `zenvoy up`. In: a YAML file and scale writes; out: facts, and running processes of
+//! which none outlives zenvoy.
+
+mod backoff;
+mod config;
+mod file;
+mod instance;
+pub mod keeper;
+mod pool;
+mod probe;
+mod run;
+mod topic;
+mod watch;
+
+pub use config::{Config, ProcessSpec, ProcessUpstream, Readiness};
+pub use file::{FileError, KIND, LOCAL, Place, read};
+pub use run::{ProcessScaler, ProcessSource, open};

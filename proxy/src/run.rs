@@ -1,0 +1,249 @@
+//! The whole proxy: binds, runs all its tasks, and ends them in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use tokio::net::TcpListener;
+use tokio::time::{sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+use zenvoy_shared::tls::TlsError;
+
+use crate::admin::{self, AdminError, Status, View};
+use crate::hold::Holder;
+use crate::local::{Local, LocalAddress, LocalError};
+use crate::node::{Farewell, Moment, Node};
+use crate::options::{Goodbye, ProxyOptions, Transport};
+use crate::session::Session;
+use crate::table::Table;
+use crate::transport::rules::{Rules, RulesError};
+use crate::transport::{AcceptCounts, ListenError, accept_each, bind_all, raise_file_limit, tproxy};
+
+/// The local side, admin and the session may take this long to end, each.
+const ENDING: Duration = Duration::from_secs(3);
+
+/// An Envoy that is gone for this long does not just connect again.
+const ENVOY_GONE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether Envoy is gone.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The proxy could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// No controller was named.
+    #[error("no controller is named; give --controller http://host:port at least once")]
+    NoController,
+    /// Nobody to trust is named.
+    #[error("{0} speaks TLS; give --tls-ca with the authority that signed its certificate")]
+    NoCa(Uri),
+    /// TLS files cannot be read.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address for Envoy is taken.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// The admin address is taken.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The transparent socket could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The rules could not be put in place.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+}
+
+/// A proxy that is bound and not yet running.
+#[derive(Debug)]
+pub struct Proxy {
+    options: ProxyOptions,
+    local: Local,
+    admin: Option<TcpListener>,
+    transparent: Option<(TcpListener, Rules)>,
+    session: Session,
+    view: Arc<View>,
+}
+
+/// Shows a proxy's status from the process it runs in. Clones show the same proxy.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    view: Arc<View>,
+}
+
+impl Handle {
+    /// The status now.
+    pub fn status(&self) -> Status {
+        self.view.status()
+    }
+
+    /// Whether a controller has ever sent the table.
+    pub fn is_ready(&self) -> bool {
+        self.view.is_ready()
+    }
+}
+
+/// Runs a proxy until `stop`, and ends it in order: see [`Proxy::run`].
+pub async fn run(options: ProxyOptions, stop: CancellationToken) -> Result<(), ProxyError> {
+    Proxy::bind(options).await?.run(stop).await;
+    Ok(())
+}
+
+impl Proxy {
+    /// Binds all that is bound once, so that what is wrong with the options is known before anything runs.
+    pub async fn bind(options: ProxyOptions) -> Result<Self, ProxyError> {
+        if options.controllers.is_empty() {
+            return Err(ProxyError::NoController);
+        }
+        check_tls(&options)?;
+        match raise_file_limit() {
+            Ok(limit) => info!(limit, "open files"),
+            Err(error) => warn!(%error, "the limit of open files stays as it is"),
+        }
+        let local = Local::bind(&options.local).await?;
+        let admin = match options.admin {
+            Some(address) => Some(admin::bind(address).await?),
+            None => None,
+        };
+        let transparent = match &options.transport {
+            Transport::Listen => None,
+            Transport::Tproxy { port, ranges, rules } => {
+                let listener = tproxy::listen(*port)?;
+                Some((listener, Rules::install(*rules, ranges, *port)?))
+            }
+        };
+        let table = Arc::new(Table::default());
+        let node = Node::new(options.node.clone(), table.clone(), options.max_held, options.silence());
+        let holder = Holder::new(node.clone(), table.clone(), options.patience, options.pace);
+        let session =
+            Session::new(node.clone(), table.clone(), options.controllers.clone(), options.tls.clone());
+        let accepts = Arc::new(AcceptCounts::default());
+        let view = Arc::new(View { node, table, holder, accepts, session: session.status() });
+        Ok(Self { options, local, admin, transparent, session, view })
+    }
+
+    /// Where Envoy finds it.
+    pub fn local_address(&self) -> &LocalAddress {
+        self.local.address()
+    }
+
+    /// Where its admin interface is.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Shows its status while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle { view: self.view.clone() }
+    }
+
+    /// Runs until `stop`. Then it accepts no more and takes its rules out; held connections may still be served for
+    /// `held_grace` and are failed after it, relayed ones are reset after `relay_grace`; at last Envoy's streams and the
+    /// session end.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { options, local, admin, transparent, session, view } = self;
+        info!(node = %options.node, local = %local.address(), transport = ?options.transport, "the proxy runs");
+        let (rear, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let uplink = session.uplink();
+        let sessions = tokio::spawn(session.run(rear.clone()));
+        tasks.spawn(local.serve(view.node.clone(), uplink, rear.clone()));
+        if let Some(listener) = admin {
+            tasks.spawn(admin::serve(listener, view.clone(), rear.clone()));
+        }
+        tasks.spawn(keep(view.clone(), rear.clone()));
+        accept(transparent, &view, stop).await;
+        drain(&view, &options).await;
+        view.node.part(farewell(&view.node, options.goodbye).await);
+        rear.cancel();
+        tasks.close();
+        let end = tokio::time::Instant::now() + ENDING;
+        if timeout_at(end, sessions).await.is_err() {
+            warn!("the session did not end in time");
+        }
+        // What is left are connections of Envoys that stay open; they end with the runtime's tasks.
+        let _ = timeout_at(end, tasks.wait()).await;
+        info!(node = %options.node, "the proxy has ended");
+    }
+}
+
+/// What a session would only find out later, again and again.
+fn check_tls(options: &ProxyOptions) -> Result<(), ProxyError> {
+    let ca = options.tls.read_ca()?;
+    options.tls.read_identity()?;
+    match options.controllers.iter().find(|controller| controller.scheme_str() == Some("https")) {
+        Some(controller) if ca.is_none() => Err(ProxyError::NoCa(controller.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// Accepts until `stop`; then nothing of it is left in the kernel.
+async fn accept(transparent: Option<(TcpListener, Rules)>, view: &Arc<View>, stop: CancellationToken) {
+    let holder = view.holder.clone();
+    let found = move |accepted| holder.take(accepted);
+    match transparent {
+        None => bind_all(&view.table, found, &view.accepts, stop).await,
+        Some((listener, rules)) => {
+            accept_each(listener, found, &view.accepts, stop).await;
+            // It waits for another process: not on a thread that serves connections.
+            let _ = tokio::task::spawn_blocking(move || drop(rules)).await;
+        }
+    }
+}
+
+/// Keeps the node's account true to the table and to time.
+async fn keep(view: Arc<View>, stop: CancellationToken) {
+    let mut layout = view.table.layout();
+    loop {
+        let expiry = view.node.expires_at();
+        // Without a flush there is nothing to expire; with one, the next look comes in time.
+        let look = expiry.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = layout.changed() => match changed {
+                Ok(()) => view.node.track(Moment::now()),
+                Err(_) => return,
+            },
+            () = sleep_until(look.into()) => view.node.expire(Instant::now()),
+        }
+    }
+}
+
+/// Waits for the connections, as long as they are given.
+async fn drain(view: &View, options: &ProxyOptions) {
+    let now = tokio::time::Instant::now();
+    info!(held = view.node.waiting(), relayed = view.node.relaying(), "no more connections are accepted");
+    let held_until = now + options.held_grace.min(options.relay_grace);
+    if timeout_at(held_until, view.holder.ended()).await.is_ok() {
+        return;
+    }
+    view.holder.give_up_held();
+    if timeout_at(now + options.relay_grace, view.holder.ended()).await.is_ok() {
+        return;
+    }
+    view.holder.cut_relays();
+    if timeout_at(now + options.relay_grace + ENDING, view.holder.ended()).await.is_err() {
+        warn!("some connections did not end in time");
+    }
+}
+
+/// What is said at the end; see [`Goodbye`].
+async fn farewell(node: &Node, goodbye: Goodbye) -> Farewell {
+    let within = match goodbye {
+        Goodbye::Always => return Farewell::Forget,
+        Goodbye::Never => return Farewell::Return,
+        Goodbye::WhenEnvoyGone { within } => within,
+    };
+    let until = Instant::now() + within;
+    loop {
+        if node.without_envoy_since().is_some_and(|since| since.elapsed() >= ENVOY_GONE) {
+            return Farewell::Forget;
+        }
+        if Instant::now() >= until {
+            return Farewell::Return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,186 @@
+//! The node's tie to one controller replica: the session, the table's subscription and Envoy's streams share one
+//! connection and one fate (rule N1). In: news of the node; out: verdicts into the table, requests for proof, and the
+//! connection for Envoy's streams.
+
+mod link;
+mod status;
+mod talk;
+mod uplink;
+mod watch_table;
+
+pub use link::LinkError;
+pub use status::{SessionState, SessionStatus};
+pub use uplink::Uplink;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tracing::{info, warn};
+use zenvoy_shared::proto::controller_message::Message as FromController;
+use zenvoy_shared::proto::node_message::Message as FromNode;
+use zenvoy_shared::proto::sessions_client::SessionsClient;
+use zenvoy_shared::proto::{ControllerMessage, NodeMessage};
+use zenvoy_shared::tls::TlsFiles;
+use zenvoy_xds::client::{Backoff, Decoded, run_stream};
+use zenvoy_xds::core::ClientState;
+
+use self::watch_table::Subscription;
+use crate::node::{Moment, Node};
+use crate::table::Table;
+
+/// A controller that has taken a session says so within this: it registers the node first (rule N3).
+const WELCOME: Duration = Duration::from_secs(10);
+
+/// Pauses between attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A session that lived this long was a good one: the next attempt comes soon.
+const GOOD: Duration = Duration::from_secs(5);
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// There is no connection.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The controller refused the session, or it broke.
+    #[error("the session broke: {}: {}", .0.code(), .0.message())]
+    Broken(#[from] tonic::Status),
+    /// The controller did not welcome the node, or did not take what it said.
+    #[error("the controller did not {0} in time")]
+    Late(&'static str),
+    /// The controller ended the session.
+    #[error("the controller ended the session")]
+    Ended,
+    /// The subscription to the table broke.
+    #[error("the table's stream broke: {0}")]
+    Table(String),
+    /// One of Envoy's streams broke, and all share one fate.
+    #[error("a stream of Envoy's broke: {0}")]
+    Envoy(String),
+    /// The node has a new epoch (rule N5).
+    #[error("another Envoy has come, and a new epoch begins")]
+    Epoch,
+}
+
+/// Keeps a session open.
+#[derive(Debug)]
+pub struct Session {
+    node: Arc<Node>,
+    table: Arc<Table>,
+    controllers: Vec<Uri>,
+    tls: TlsFiles,
+    uplink: watch::Sender<Option<Uplink>>,
+    status: watch::Sender<SessionStatus>,
+}
+
+impl Session {
+    /// With any of `controllers`, in turn from a random one on; never empty.
+    pub fn new(node: Arc<Node>, table: Arc<Table>, controllers: Vec<Uri>, tls: TlsFiles) -> Self {
+        let (uplink, status) = (watch::Sender::new(None), watch::Sender::new(SessionStatus::default()));
+        Self { node, table, controllers, tls, uplink, status }
+    }
+
+    /// The connection while there is one.
+    pub fn uplink(&self) -> watch::Receiver<Option<Uplink>> {
+        self.uplink.subscribe()
+    }
+
+    /// How it goes.
+    pub fn status(&self) -> watch::Receiver<SessionStatus> {
+        self.status.subscribe()
+    }
+
+    /// Opens session after session until `stop`; the last one ends in good order.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut state = watch_table::state(self.node.id());
+        let mut turn = rand::random_range(0..self.controllers.len().max(1));
+        while !stop.is_cancelled() {
+            let Some(controller) = self.controllers.get(turn % self.controllers.len().max(1)) else { return };
+            turn = turn.wrapping_add(1);
+            let began = Instant::now();
+            let over = self.one(controller, &mut state, &stop).await;
+            self.uplink.send_replace(None);
+            let Err(error) = over else { return };
+            if began.elapsed() >= GOOD {
+                backoff.reset();
+            }
+            // A new epoch is no failure: the controller is asked for nothing twice.
+            let pause = match error {
+                SessionError::Epoch => Duration::ZERO,
+                _ => backoff.pause(rand::random()),
+            };
+            warn!(%controller, %error, pause_ms = pause.as_millis(), "no session: held connections wait on");
+            self.status.send_modify(|status| status.lost(&error));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One session from connecting to its end; `Ok` when it ended because of `stop`.
+    async fn one(
+        &self,
+        controller: &Uri,
+        state: &mut ClientState,
+        stop: &CancellationToken,
+    ) -> Result<(), SessionError> {
+        let mut epoch = self.node.epoch();
+        let own_epoch = epoch.borrow_and_update().clone();
+        let opening = async {
+            let (channel, address) = link::connect(controller, &self.tls).await?;
+            let (to, from, id) = self.open(channel.clone()).await?;
+            Ok::<_, SessionError>((channel, address, to, from, id))
+        };
+        let (channel, address, to, from, id) = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            opened = opening => opened?,
+        };
+        info!(controller = id, %address, "session open");
+        self.status.send_modify(|status| status.opened(id.clone(), address));
+        let uplink = Uplink::new(channel.clone(), own_epoch);
+        let _all_end_with_this = uplink.guard();
+        self.uplink.send_replace(Some(uplink.clone()));
+        let received = || self.status.send_modify(|status| status.table_received = true);
+        let mut subscription = Decoded(Subscription::new(&self.table, received));
+        tokio::select! {
+            over = talk::talk(&self.node, to, from, stop) => over,
+            over = run_stream(channel, state, &mut subscription) => Err(SessionError::Table(match over {
+                Ok(()) => "the controller ended it".into(),
+                Err(error) => error.to_string(),
+            })),
+            why = uplink.broken() => Err(SessionError::Envoy(why)),
+            _ = epoch.changed() => Err(SessionError::Epoch),
+        }
+    }
+
+    async fn open(
+        &self,
+        channel: tonic::transport::Channel,
+    ) -> Result<(mpsc::Sender<NodeMessage>, Streaming<ControllerMessage>, String), SessionError> {
+        let (to, messages) = mpsc::channel(16);
+        let hello = self.node.hello(Moment::now());
+        // There is room: it is the first.
+        let _ = to.try_send(NodeMessage { message: Some(FromNode::Hello(hello)) });
+        let welcomed = async {
+            let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
+            let mut from = client.session(ReceiverStream::new(messages)).await?.into_inner();
+            loop {
+                let message = from.message().await?.ok_or(SessionError::Ended)?.message;
+                if let Some(FromController::Welcome(welcome)) = message {
+                    return Ok((to, from, welcome.controller));
+                }
+            }
+        };
+        timeout(WELCOME, welcomed).await.unwrap_or(Err(SessionError::Late("welcome the node")))
+    }
+}

@@ -1,0 +1,98 @@
+//! What is said in a session once it is open: news up, requests for proof down.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tracing::{debug, info, warn};
+use zenvoy_shared::id::{DrainId, UpstreamId};
+use zenvoy_shared::proto::controller_message::Message as FromController;
+use zenvoy_shared::proto::node_message::Message as FromNode;
+use zenvoy_shared::proto::{ControllerMessage, Goodbye, NodeMessage, ProveQuiet};
+
+use super::SessionError;
+use crate::node::{Farewell, Moment, Node};
+
+/// A controller that lives takes a message within this.
+const TAKEN: Duration = Duration::from_secs(10);
+
+/// At the end, the controller may take this long to end its side.
+const ENDED: Duration = Duration::from_secs(2);
+
+type To = mpsc::Sender<NodeMessage>;
+
+/// Talks until the session breaks (an error) or `stop`, after which the last news is told and the session ended.
+pub(super) async fn talk(
+    node: &Node,
+    to: To,
+    mut from: Streaming<ControllerMessage>,
+    stop: &CancellationToken,
+) -> Result<(), SessionError> {
+    loop {
+        tokio::select! {
+            () = node.until_news() => tell(node, &to).await?,
+            heard = from.message() => match heard? {
+                Some(message) => hear(node, message),
+                None => return Err(SessionError::Ended),
+            },
+            () = stop.cancelled() => break,
+        }
+    }
+    tell(node, &to).await?;
+    if node.farewell() == Some(Farewell::Forget) {
+        info!("goodbye: the controllers forget this node");
+        say(&to, FromNode::Goodbye(Goodbye {})).await?;
+    }
+    // Who is told goodbye ends the session when it has forgotten the node: the own half stays open until then.
+    let to = (node.farewell() == Some(Farewell::Forget)).then_some(to);
+    let _ = timeout(ENDED, async { while let Ok(Some(_)) = from.message().await {} }).await;
+    drop(to);
+    Ok(())
+}
+
+/// Demand goes first: somebody waits for it.
+async fn tell(node: &Node, to: &To) -> Result<(), SessionError> {
+    let news = node.news(Moment::now());
+    if let Some(demand) = news.demand {
+        say(to, FromNode::Demand(demand)).await?;
+    }
+    if let Some(activity) = news.activity {
+        say(to, FromNode::Activity(activity)).await?;
+    }
+    for quiet in news.quiet {
+        debug!(drain = quiet.drain_id, "proven quiet");
+        say(to, FromNode::Quiet(quiet)).await?;
+    }
+    for timing in news.timings {
+        say(to, FromNode::WakeTiming(timing)).await?;
+    }
+    Ok(())
+}
+
+async fn say(to: &To, message: FromNode) -> Result<(), SessionError> {
+    match timeout(TAKEN, to.send(NodeMessage { message: Some(message) })).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(SessionError::Ended),
+        Err(_) => Err(SessionError::Late("take what the node said")),
+    }
+}
+
+fn hear(node: &Node, message: ControllerMessage) {
+    match message.message {
+        Some(FromController::ProveQuiet(request)) => prove(node, request),
+        Some(FromController::WithdrawProof(withdrawn)) => node.withdraw_proof(&DrainId(withdrawn.drain_id)),
+        Some(FromController::Welcome(_)) => {}
+        // A newer controller's message: unknown fields are kept, unknown messages passed over (rule L4).
+        None => debug!("a message that this build does not know was passed over"),
+    }
+}
+
+fn prove(node: &Node, request: ProveQuiet) {
+    let upstreams: Result<Vec<UpstreamId>, _> = request.upstreams.iter().map(|id| id.parse()).collect();
+    match upstreams {
+        Ok(upstreams) => node.prove_quiet(DrainId(request.drain_id), upstreams, Moment::now()),
+        Err(error) => warn!(drain = request.drain_id, %error, "no proof is made for what cannot be named"),
+    }
+}

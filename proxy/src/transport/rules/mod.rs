@@ -1,0 +1,151 @@
+//! The kernel's rules for transparent accepting, by nft or iptables. In: ranges of activator addresses and the port of
+//! the transparent socket; out: rules that stand until they are dropped. Those left by a killed process are replaced.
+
+mod iptables;
+mod nft;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+
+use tracing::warn;
+
+/// A range of activator ports on one loopback address, both ends included. Written `127.0.0.1:20000-32767`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActivatorRange {
+    /// The loopback address.
+    pub ip: Ipv4Addr,
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
+}
+
+impl fmt::Display for ActivatorRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}-{}", self.ip, self.first, self.last)
+    }
+}
+
+/// The text is no range of activator addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a range of activator addresses like 127.0.0.1:20000-32767")]
+pub struct InvalidRange(pub String);
+
+impl FromStr for ActivatorRange {
+    type Err = InvalidRange;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRange> {
+        let parse = || {
+            let (ip, ports) = text.split_once(':')?;
+            let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+            Some(Self { ip: ip.parse().ok()?, first: first.parse().ok()?, last: last.parse().ok()? })
+        };
+        let range = parse().filter(|range| 0 < range.first && range.first <= range.last);
+        range.ok_or_else(|| InvalidRange(text.into()))
+    }
+}
+
+/// How the rules are put in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RulesBy {
+    /// With `nft`, in a table of their own.
+    #[default]
+    Nft,
+    /// With `iptables`, in a chain of their own in the mangle table.
+    Iptables,
+    /// Not by the proxy: somebody else installs them.
+    Nobody,
+}
+
+impl FromStr for RulesBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "nft" => Ok(Self::Nft),
+            "iptables" => Ok(Self::Iptables),
+            "none" => Ok(Self::Nobody),
+            _ => Err(format!("{text:?} is not a way to install rules: give nft, iptables or none")),
+        }
+    }
+}
+
+/// Rules could not be put in place. Nothing of them is left.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    /// The program is missing or may not run.
+    #[error("run {program}: {source}; install it, or give --rules none and install the rules yourself")]
+    Run {
+        /// Which.
+        program: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The program refused.
+    #[error("{program} refused the rules: {said}; the process needs CAP_NET_ADMIN in its network namespace")]
+    Refused {
+        /// Which.
+        program: &'static str,
+        /// Its own words.
+        said: String,
+    },
+}
+
+/// Rules in the kernel; taken out when this is dropped.
+#[derive(Debug)]
+pub struct Rules {
+    by: RulesBy,
+    name: String,
+}
+
+impl Rules {
+    /// Brings connections to `ranges` to the transparent socket on `port` of 127.0.0.1.
+    pub fn install(by: RulesBy, ranges: &[ActivatorRange], port: u16) -> Result<Self, RulesError> {
+        let rules = Self { by, name: format!("zenvoy_{port}") };
+        match by {
+            RulesBy::Nft => nft::install(&rules.name, ranges, port)?,
+            RulesBy::Iptables => iptables::install(&rules.name, ranges, port)?,
+            RulesBy::Nobody => {}
+        }
+        Ok(rules)
+    }
+}
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        let removed = match self.by {
+            RulesBy::Nft => nft::remove(&self.name),
+            RulesBy::Iptables => iptables::remove(&self.name),
+            RulesBy::Nobody => Ok(()),
+        };
+        if let Err(error) = removed {
+            warn!(name = self.name, %error, "the rules stay in the kernel; take them out by hand");
+        }
+    }
+}
+
+/// Runs `program`, gives it `script`, and waits. It changes the kernel's tables in one step or not at all.
+fn run(program: &'static str, arguments: &[&str], script: &str) -> Result<(), RulesError> {
+    let failed = |source| RulesError::Run { program, source };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut input) = child.stdin.take() {
+        // A program that refuses early closes its input; it then says why.
+        let _ = input.write_all(script.as_bytes());
+    }
+    let done = child.wait_with_output().map_err(failed)?;
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(RulesError::Refused { program, said: String::from_utf8_lossy(&done.stderr).trim().to_owned() })
+}

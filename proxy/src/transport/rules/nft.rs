@@ -1,0 +1,27 @@
+//! Rules as one nftables table, replaced and removed as a whole.
+
+use std::fmt::Write;
+
+use super::{ActivatorRange, RulesError, run};
+
+pub(super) fn install(name: &str, ranges: &[ActivatorRange], port: u16) -> Result<(), RulesError> {
+    run("nft", &["-f", "-"], &script(name, ranges, port))
+}
+
+pub(super) fn remove(name: &str) -> Result<(), RulesError> {
+    run("nft", &["-f", "-"], &format!("delete table ip {name}\n"))
+}
+
+/// Adding before deleting makes the deletion succeed whether or not one is there.
+fn script(name: &str, ranges: &[ActivatorRange], port: u16) -> String {
+    let mut script =
+        format!("add table ip {name}\ndelete table ip {name}\ntable ip {name} {{\n  chain activators {{\n");
+    script.push_str("    type filter hook prerouting priority mangle; policy accept;\n");
+    for range in ranges {
+        let (ip, first, last) = (range.ip, range.first, range.last);
+        let _ =
+            writeln!(script, "    ip daddr {ip} tcp dport {first}-{last} tproxy to 127.0.0.1:{port} accept");
+    }
+    script.push_str("  }\n}\n");
+    script
+}

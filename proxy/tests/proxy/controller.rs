@@ -1,0 +1,281 @@
+//! A controller that serves a session and ADS, remembers what nodes say, and says what a test wants. It can be killed.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use futures::Stream;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::ServerTlsConfig;
+use tonic::transport::server::Router;
+use tonic::{Request, Response, Status, Streaming};
+use zenvoy_shared::proto::controller_message::Message as ToNode;
+use zenvoy_shared::proto::node_message::Message as FromNode;
+use zenvoy_shared::proto::sessions_server::{Sessions, SessionsServer};
+use zenvoy_shared::proto::upstream_activity::State;
+use zenvoy_shared::proto::{ControllerMessage, Demand, Hello, NodeMessage, Quiet, WakeTiming, Welcome};
+use zenvoy_shared::tls::TlsFiles;
+use zenvoy_xds::server::Server;
+
+use crate::world::until;
+
+type ToNodes = mpsc::Sender<Result<ControllerMessage, Status>>;
+
+/// What was heard, in order, over all sessions.
+#[derive(Debug, Default)]
+struct Heard {
+    hellos: Vec<Hello>,
+    messages: Vec<FromNode>,
+    /// To the node of the last session.
+    to: Option<ToNodes>,
+}
+
+/// One start of a controller.
+pub(crate) struct Controller {
+    pub(crate) xds: Server,
+    heard: Arc<Mutex<Heard>>,
+    /// Of its own, so that killing it breaks its connections as a death does.
+    runtime: Option<Runtime>,
+}
+
+impl Controller {
+    /// On a fixed address of this namespace.
+    pub(crate) fn start(address: SocketAddr) -> Self {
+        let xds = Server::new();
+        let service = xds.service();
+        Self::with(address, xds, None, move |server| server.add_service(service))
+    }
+
+    /// That speaks TLS as `own`, with nodes that `nodes`' authority vouches for.
+    pub(crate) fn tls(address: SocketAddr, own: &TlsFiles, nodes: &TlsFiles) -> Self {
+        let identity = own.read_identity().expect("files").expect("an identity");
+        let ca = nodes.read_ca().expect("a file").expect("an authority");
+        let tls = ServerTlsConfig::new().identity(identity).client_ca_root(ca);
+        let xds = Server::new();
+        let service = xds.service();
+        Self::with(address, xds, Some(tls), move |server| server.add_service(service))
+    }
+
+    /// Whose ADS says back what it is sent.
+    pub(crate) fn echo(address: SocketAddr) -> Self {
+        let ads = AggregatedDiscoveryServiceServer::new(Echo).max_decoding_message_size(usize::MAX);
+        Self::with(address, Server::new(), None, move |server| server.add_service(ads))
+    }
+
+    fn with(
+        address: SocketAddr,
+        xds: Server,
+        tls: Option<ServerTlsConfig>,
+        ads: impl FnOnce(&mut tonic::transport::Server) -> Router + Send + 'static,
+    ) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let sessions = SessionsServer::new(Service(heard.clone()));
+        let listener = std::net::TcpListener::bind(address).expect("bind");
+        listener.set_nonblocking(true).expect("a socket");
+        runtime.spawn(async move {
+            let incoming = TcpListenerStream::new(TcpListener::from_std(listener).expect("a listener"));
+            let mut server = tonic::transport::Server::builder();
+            if let Some(tls) = tls {
+                server = server.tls_config(tls).expect("a configuration");
+            }
+            let server = ads(&mut server).add_service(sessions);
+            server.serve_with_incoming(incoming).await
+        });
+        Self { xds, heard, runtime: Some(runtime) }
+    }
+
+    /// Dies: every connection breaks at once.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
+    /// Ends the last session only; the connection and the other streams stand.
+    pub(crate) fn end_session(&self) {
+        self.heard.lock().expect("no panic").to = None;
+    }
+
+    /// Says something to the node of the last session.
+    pub(crate) async fn say(&self, message: ToNode) {
+        let to = self.heard.lock().expect("no panic").to.clone().expect("a session");
+        to.send(Ok(ControllerMessage { message: Some(message) })).await.expect("a session");
+    }
+
+    /// The `n`th Hello, from one.
+    pub(crate) async fn hello(&self, n: usize) -> Hello {
+        until("a session", || self.heard.lock().expect("no panic").hellos.get(n - 1).cloned()).await
+    }
+
+    pub(crate) fn hellos(&self) -> usize {
+        self.heard.lock().expect("no panic").hellos.len()
+    }
+
+    fn last<T>(&self, pick: impl Fn(&FromNode) -> Option<T>) -> Option<T> {
+        self.heard.lock().expect("no panic").messages.iter().rev().find_map(pick)
+    }
+
+    /// The last word about demand: the upstreams.
+    pub(crate) fn demand(&self) -> Option<Demand> {
+        self.last(|message| match message {
+            FromNode::Hello(hello) => hello.demand.clone(),
+            FromNode::Demand(demand) => Some(demand.clone()),
+            _ => None,
+        })
+    }
+
+    pub(crate) async fn until_demanded(&self, upstreams: &[&str]) -> Demand {
+        until(&format!("demand for {upstreams:?}"), || {
+            let demand = self.demand()?;
+            demand
+                .held
+                .iter()
+                .map(|held| held.upstream.as_str())
+                .eq(upstreams.iter().copied())
+                .then_some(demand)
+        })
+        .await
+    }
+
+    /// The last word about the activity of an upstream.
+    pub(crate) fn activity(&self, upstream: &str) -> Option<State> {
+        self.last(|message| {
+            let activity = match message {
+                FromNode::Hello(hello) => hello.activity.as_ref()?,
+                FromNode::Activity(activity) => activity,
+                _ => return None,
+            };
+            activity.upstreams.iter().find(|one| one.upstream == upstream)?.state
+        })
+    }
+
+    pub(crate) async fn until_active(&self, upstream: &str) {
+        until("activity", || (self.activity(upstream)? == State::Active(true)).then_some(())).await;
+    }
+
+    pub(crate) async fn until_idle(&self, upstream: &str) -> u64 {
+        until("idleness", || match self.activity(upstream)? {
+            State::IdleForMs(idle) => Some(idle),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(crate) fn quiet(&self) -> Vec<Quiet> {
+        self.all(|message| match message {
+            FromNode::Quiet(quiet) => Some(quiet.clone()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn timings(&self) -> Vec<WakeTiming> {
+        self.all(|message| match message {
+            FromNode::WakeTiming(timing) => Some(timing.clone()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn said_goodbye(&self) -> bool {
+        self.last(|message| matches!(message, FromNode::Goodbye(_)).then_some(())).is_some()
+    }
+
+    fn all<T>(&self, pick: impl Fn(&FromNode) -> Option<T>) -> Vec<T> {
+        self.heard.lock().expect("no panic").messages.iter().filter_map(pick).collect()
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        // Its address must be free afterwards; a runtime may not wait for another on its own thread.
+        let ending = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10)));
+        let _ = ending.join();
+    }
+}
+
+struct Service(Arc<Mutex<Heard>>);
+
+#[tonic::async_trait]
+impl Sessions for Service {
+    type SessionStream = ReceiverStream<Result<ControllerMessage, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<NodeMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut messages = request.into_inner();
+        let (to, receiver) = mpsc::channel(16);
+        let welcome = ToNode::Welcome(Welcome { controller: "controller-1".into() });
+        let _ = to.try_send(Ok(ControllerMessage { message: Some(welcome) }));
+        let heard = self.0.clone();
+        heard.lock().expect("no panic").to = Some(to);
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = messages.message().await {
+                let Some(message) = message.message else { continue };
+                let mut heard = heard.lock().expect("no panic");
+                if let FromNode::Hello(hello) = &message {
+                    heard.hellos.push(hello.clone());
+                }
+                let goodbye = matches!(message, FromNode::Goodbye(_));
+                heard.messages.push(message);
+                if goodbye {
+                    heard.to = None;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Says back the type, and the names that were asked for; refuses the type "refused".
+struct Echo;
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Echo {
+    type StreamAggregatedResourcesStream = Responses<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        let said_back = request.into_inner().map(|request| {
+            let request = request?;
+            if request.type_url == "refused" {
+                return Err(Status::invalid_argument("refused"));
+            }
+            let version_info = request.resource_names.concat();
+            Ok(DiscoveryResponse { type_url: request.type_url, version_info, ..Default::default() })
+        });
+        Ok(Response::new(Box::pin(said_back)))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let said_back = request.into_inner().map(|request| {
+            let request = request?;
+            let system_version_info = request.resource_names_subscribe.concat();
+            Ok(DeltaDiscoveryResponse {
+                type_url: request.type_url,
+                system_version_info,
+                ..Default::default()
+            })
+        });
+        Ok(Response::new(Box::pin(said_back)))
+    }
+}
