@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("!has(self.listenPort) || (has(self.ports) && size(self.ports) == 1)",
-        "listenPort is for one port: name exactly one in ports")
+    validation = ("!has(self.listenPort) || !has(self.ports) || size(self.ports) <= 1",
+        "listenPort is for one port: name one in ports")
 )]
 #[x_kube(
     validation = ("!has(self.hosts) || size(self.hosts) == 0 || !has(self.protocol) || self.protocol != 'tcp'",
@@ -226,4 +226,14 @@ pub fn definition() -> CustomResourceDefinition {
 /// When it cannot be written as YAML, which its own test rules out.
 pub fn yaml() -> Result<String, serde_saphyr::ser::Error> {
     serde_saphyr::to_string(&definition())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_what_users_install() {
+        insta::assert_snapshot!(yaml().expect("YAML"));
+    }
 }
