@@ -74,6 +74,10 @@ pub(crate) struct Args {
     /// At the end: when controllers are told that the node is gone for good
     #[arg(long, value_name = "WHEN", env = "ZENVOY_GOODBYE", default_value = "envoy-gone")]
     goodbye: When,
+    /// At the end, with --goodbye envoy-gone: how long Envoy's end is waited for; it is served meanwhile
+    #[arg(long, value_name = "DURATION", env = "ZENVOY_ENVOY_WAIT", default_value = "5s",
+        value_parser = value::duration)]
+    envoy_wait: Duration,
     #[command(flatten)]
     shutdown: ShutdownArgs,
     #[command(flatten)]
@@ -126,7 +130,7 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
         held_grace: args.held_grace,
         relay_grace: args.relay_grace,
         goodbye: match args.goodbye {
-            When::EnvoyGone => Goodbye::WhenEnvoyGone,
+            When::EnvoyGone => Goodbye::WhenEnvoyGone { within: args.envoy_wait },
             When::Never => Goodbye::Never,
             When::Always => Goodbye::Always,
         },
