@@ -74,10 +74,10 @@ pub(crate) struct Args {
     /// At the end: when controllers are told that the node is gone for good
     #[arg(long, value_name = "WHEN", env = "ZENVOY_GOODBYE", default_value = "envoy-gone")]
     goodbye: When,
-    /// At the end, with --goodbye envoy-gone: how long Envoy's end is waited for; it is served meanwhile
-    #[arg(long, value_name = "DURATION", env = "ZENVOY_ENVOY_WAIT", default_value = "5s",
+    /// At the end: how long its Envoy is waited for and served, when `--goodbye envoy-gone`
+    #[arg(long, value_name = "DURATION", env = "ZENVOY_ENVOY_GRACE", default_value = "5s",
         value_parser = value::duration)]
-    envoy_wait: Duration,
+    envoy_grace: Duration,
     #[command(flatten)]
     shutdown: ShutdownArgs,
     #[command(flatten)]
@@ -130,7 +130,7 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
         held_grace: args.held_grace,
         relay_grace: args.relay_grace,
         goodbye: match args.goodbye {
-            When::EnvoyGone => Goodbye::WhenEnvoyGone { within: args.envoy_wait },
+            When::EnvoyGone => Goodbye::WhenEnvoyGone { within: args.envoy_grace },
             When::Never => Goodbye::Never,
             When::Always => Goodbye::Always,
         },

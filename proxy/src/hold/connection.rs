@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout, timeout_at};
-use tracing::{Instrument, Span, debug, info, info_span, warn};
+use tracing::{Instrument, Span, debug, info_span, warn};
 use zenvoy_shared::id::UpstreamId;
 use zenvoy_shared::proto::WakeTiming;
 
@@ -105,7 +105,7 @@ impl Connection<'_> {
             Span::current().record("traceparent", trace.to_string());
         }
         waits.map_err(|refused| {
-            info!(%refused, "refused");
+            debug!(%refused, "refused");
             Failure::own(reason::TOO_MANY_HELD, refused.to_string())
         })
     }
@@ -192,7 +192,7 @@ impl Connection<'_> {
         if let Some(since) = held {
             let waited = now.at.saturating_duration_since(since.at);
             self.holder.times.forwarded_after(waited);
-            info!(%endpoint, held_ms = waited.as_millis(), "released");
+            debug!(%endpoint, held_ms = waited.as_millis(), "released");
         }
         let client = match self.client.into_stream() {
             Ok(client) => client,

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, watch};
+use tracing::info;
 use zenvoy_shared::id::{DrainId, NodeEpoch, NodeId, UpstreamId};
 use zenvoy_shared::proto;
 
@@ -185,6 +186,9 @@ impl Node {
         let seen = books.envoys.speaks(envoy);
         let count = books.envoys.count();
         books.activities.envoys(count);
+        if seen != Seen::Known {
+            info!(envoys = count, ?seen, "an Envoy has connected");
+        }
         if seen == Seen::Another {
             books.activities.replaced(now.at);
             books.proofs.restart(now.unix_ms());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::Node as WireNode;
+use tracing::warn;
 use zenvoy_shared::id::NodeId;
 use zenvoy_shared::proto::{HELD_UPSTREAM, HeldUpstream};
 use zenvoy_xds::client::{Names, Typed};
@@ -34,10 +35,13 @@ impl<F: Fn()> Typed for Subscription<'_, F> {
     type Refusal = InvalidHeld;
 
     fn set(&mut self, name: &str, message: HeldUpstream) -> Result<(), InvalidHeld> {
-        let held = Held::try_from(message)?;
-        if held.upstream.to_string() != name {
-            return Err(InvalidHeld::Name { upstream: held.upstream.to_string(), name: name.into() });
-        }
+        let checked = Held::try_from(message).and_then(|held| match held.upstream.to_string() {
+            upstream if upstream == name => Ok(held),
+            upstream => Err(InvalidHeld::Name { upstream, name: name.into() }),
+        });
+        let held = checked.inspect_err(|error| {
+            warn!(name, %error, "a row of the table was refused; the last good one stays");
+        })?;
         self.table.set(held);
         Ok(())
     }

@@ -4,11 +4,10 @@ use std::fs::File;
 use std::net::SocketAddr;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::{parts, until};
+use crate::http::get;
+use crate::parts;
 
 /// A running Envoy that takes everything by incremental ADS.
 #[derive(Debug)]
@@ -41,8 +40,8 @@ impl Envoy {
     /// One of its statistics, or `None` while it has none of that name.
     pub async fn stat(&self, name: &str) -> Option<u64> {
         let path = format!("/stats?filter=^{}$", name.replace('.', "\\."));
-        let answer = get(self.admin, "admin", &path).await?;
-        answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok())
+        let answer = get(self.admin, "admin", &path).await.ok()?;
+        answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok())
     }
 
     /// What it wrote.
@@ -58,16 +57,6 @@ impl Drop for Envoy {
         }
         let _ = self.process.start_kill();
     }
-}
-
-/// The body of the answer to one HTTP/1.1 request, or `None` if there was none.
-pub async fn get(to: SocketAddr, host: &str, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(to).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    until::done("an answer", stream.read_to_string(&mut answer)).await.ok()?;
-    answer.starts_with("HTTP/1.1 200").then_some(answer)
 }
 
 fn bootstrap(node: &str, ads: SocketAddr, admin: SocketAddr) -> String {

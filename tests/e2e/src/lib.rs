@@ -1,6 +1,13 @@
 //! End-to-end tests on real parts: the harness that gets, starts and ends them.
 
+pub mod cluster;
 pub mod envoy;
+pub mod etcd;
+pub mod folder;
+pub mod http;
+pub mod kubelet;
+pub mod manifest;
 pub mod net;
 pub mod parts;
+pub mod process;
 pub mod until;

@@ -8,20 +8,25 @@ use nix::sched::{CloneFlags, unshare};
 /// The longest any test may take.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs `test` in a network namespace of its own with loopback up, where every 10.42.x.y is local.
+/// Runs `test` in a network namespace of its own with loopback up, where every 10.42.x.y and fd00:42::x is local.
 ///
 /// # Panics
 /// When the namespace cannot be made, or the test fails or takes longer than five minutes.
-pub fn in_namespace(test: impl Future<Output = ()> + Send + 'static) {
+pub fn in_namespace(test: impl AsyncFnOnce() + Send + 'static) {
     let run = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("make a network namespace: the tests need root");
         ip(&["link", "set", "lo", "up"]);
         ip(&["route", "add", "local", "10.42.0.0/16", "dev", "lo"]);
+        ip(&["-6", "route", "add", "local", "fd00:42::/64", "dev", "lo"]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let limited = async { tokio::time::timeout(LIMIT, test).await };
-        runtime.block_on(limited).expect("the test takes less than five minutes");
+        // Kept until after the check: what a test that takes too long holds is dropped by a panic, and shows its logs.
+        let mut limited = Box::pin(async { tokio::time::timeout(LIMIT, test()).await });
+        let within = runtime.block_on(&mut limited).is_ok();
+        assert!(within, "the test takes less than five minutes");
     };
-    if let Err(panic) = std::thread::spawn(run).join() {
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    let thread = std::thread::Builder::new().name(name).spawn(run).expect("start a thread");
+    if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest any single condition may take.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
 /// Tries until there is a result. The pause between two tries only spares the processor.
 ///
 /// # Panics
@@ -9,6 +12,7 @@ use std::time::Duration;
 pub async fn some<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let tries = async {
         let mut pace = tokio::time::interval(Duration::from_millis(20));
+        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             pace.tick().await;
             if let Some(found) = attempt().await {
@@ -16,10 +20,18 @@ pub async fn some<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) ->
             }
         }
     };
-    match tokio::time::timeout(Duration::from_secs(60), tries).await {
+    match tokio::time::timeout(LIMIT, tries).await {
         Ok(found) => found,
-        Err(_) => panic!("not within 60 s: {what}"),
+        Err(_) => panic!("not within {} s: {what}", LIMIT.as_secs()),
     }
+}
+
+/// Tries until it is so.
+///
+/// # Panics
+/// After 60 seconds.
+pub async fn so(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    some(what, async || condition().await.then_some(())).await;
 }
 
 /// Waits for a future.
@@ -27,8 +39,8 @@ pub async fn some<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) ->
 /// # Panics
 /// After 60 seconds.
 pub async fn done<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(60), future).await {
+    match tokio::time::timeout(LIMIT, future).await {
         Ok(result) => result,
-        Err(_) => panic!("not within 60 s: {what}"),
+        Err(_) => panic!("not within {} s: {what}", LIMIT.as_secs()),
     }
 }

@@ -1,12 +1,24 @@
-//! The protocol without I/O: requests, content changes and sendability in; responses and events out.
+//! The protocol without I/O: requests, content changes and sendability in; responses and answers out.
 //! No clock, no lock, no task.
 
-mod catalog;
 mod client;
-mod delta;
+mod event;
+mod hub;
+mod limits;
+mod order;
 mod resource;
+mod stream;
+mod subscription;
+mod table;
+mod wire;
 
-pub use catalog::{Catalog, Change};
+#[cfg(test)]
+mod tests;
+
 pub use client::{ClientState, Handler, Names};
-pub use delta::{DeltaStream, Event};
-pub use resource::{Resource, TypeUrl, Version};
+pub use event::{Answer, Exceeded, RequestError};
+pub use hub::{Hub, RejectedStatus, StreamId, TypeStatus};
+pub use limits::{Limits, Rate};
+pub use resource::{Change, Content, TypeUrl, Version};
+pub use stream::Variant;
+pub use wire::Response;

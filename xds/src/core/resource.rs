@@ -1,10 +1,12 @@
-//! A resource: name, bytes, and a version that follows from the bytes.
+//! A resource: encoded once, for both variants, with a version that follows from its content.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+use super::wire;
 
 /// A resource type's URL, as `type.googleapis.com/envoy.config.cluster.v3.Cluster`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,29 +24,19 @@ impl fmt::Display for TypeUrl {
     }
 }
 
-/// The order in which types go out on an aggregated stream, so that nothing refers to what is not there yet; types
-/// that Envoy does not know go last.
-///
-/// Source: Envoy's xDS protocol, "Eventual consistency considerations".
-pub(super) fn rank(url: &TypeUrl) -> u8 {
-    match url.0.rsplit('.').next() {
-        Some("Cluster") => 0,
-        Some("ClusterLoadAssignment") => 1,
-        Some("Secret") => 2,
-        Some("Listener") => 3,
-        Some("RouteConfiguration") => 4,
-        _ => 5,
-    }
-}
-
-/// A content hash: replicas that serve the same bytes name the same version, whoever started when.
+/// A version, compared and never ordered. By default a content hash: replicas that serve the same bytes name the same
+/// version, whoever started when.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(pub Arc<str>);
 
 impl Version {
     /// The version of `content`.
     pub fn of(content: &[u8]) -> Self {
-        Self(format!("{:032x}", xxh3_128(content)).into())
+        Self::hash(xxh3_128(content))
+    }
+
+    pub(super) fn hash(hash: u128) -> Self {
+        Self(format!("{hash:032x}").into())
     }
 }
 
@@ -54,18 +46,100 @@ impl fmt::Display for Version {
     }
 }
 
-/// The bytes of a resource's message, and their version.
+/// What a resource is set to: its encoded message, and its version if that is not to be a hash of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resource {
-    /// Of the content.
-    pub version: Version,
-    /// The encoded message, as it stands in `Any.value`.
-    pub content: Bytes,
+pub struct Content {
+    bytes: Bytes,
+    version: Option<Version>,
+}
+
+impl Content {
+    /// With a version of the caller's. The same version is taken for the same content: nothing is sent.
+    pub fn versioned(bytes: impl Into<Bytes>, version: Version) -> Self {
+        Self { bytes: bytes.into(), version: Some(version) }
+    }
+
+    /// The encoded message.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Content {
+    fn from(bytes: T) -> Self {
+        Self { bytes: bytes.into(), version: None }
+    }
+}
+
+/// One resource set or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its type.
+    pub type_url: TypeUrl,
+    /// Its name.
+    pub name: Arc<str>,
+    /// `None` removes it.
+    pub content: Option<Content>,
+}
+
+impl Change {
+    /// Sets a resource to an encoded message.
+    pub fn set(type_url: impl Into<TypeUrl>, name: impl Into<Arc<str>>, content: impl Into<Content>) -> Self {
+        Self { type_url: type_url.into(), name: name.into(), content: Some(content.into()) }
+    }
+
+    /// Removes a resource.
+    pub fn remove(type_url: impl Into<TypeUrl>, name: impl Into<Arc<str>>) -> Self {
+        Self { type_url: type_url.into(), name: name.into(), content: None }
+    }
+}
+
+/// A resource as it is served.
+#[derive(Debug, Clone)]
+pub(super) struct Resource {
+    pub(super) version: Version,
+    /// Stands for name and version in hashes over sets.
+    pub(super) mark: u128,
+    encoded: wire::Encoded,
 }
 
 impl Resource {
-    /// Hashes `content`, once.
-    pub fn new(content: Bytes) -> Self {
-        Self { version: Version::of(&content), content }
+    /// Encodes `content`, unless its version is `served` already.
+    pub(super) fn new(
+        type_url: &TypeUrl,
+        name: &str,
+        content: Content,
+        served: Option<&Version>,
+    ) -> Option<Self> {
+        let version = content.version.unwrap_or_else(|| Version::of(&content.bytes));
+        if served == Some(&version) {
+            return None;
+        }
+        let encoded = wire::Encoded::new(&type_url.0, name, &version.0, &content.bytes);
+        Some(Self { mark: mark(name, &version), version, encoded })
     }
+
+    /// A `resources` field of a `DeltaDiscoveryResponse`.
+    pub(super) fn delta(&self) -> Bytes {
+        self.encoded.delta()
+    }
+
+    /// A `resources` field of a `DiscoveryResponse`.
+    pub(super) fn sotw(&self) -> Bytes {
+        self.encoded.sotw()
+    }
+
+    /// The encoded message.
+    pub(super) fn content(&self) -> Bytes {
+        self.encoded.content()
+    }
+}
+
+/// Marks of a set are added up, so that a set's hash follows a change without a look at the rest.
+fn mark(name: &str, version: &Version) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(name.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(version.0.as_bytes());
+    hasher.digest128()
 }

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use tonic::Status;
 use tonic::transport::CertificateDer;
 
-use crate::core::TypeUrl;
+use crate::core::{TypeUrl, Variant};
 
 /// The key of a set of resources: all nodes of a group are served the same. The default group has the empty key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,15 +25,6 @@ impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// The two ways in which xDS is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// Only what changed is sent.
-    Delta,
-    /// Each response holds the full state of a type, or of the names it is about.
-    StateOfTheWorld,
 }
 
 /// Who opened a stream, as its first request and its connection say.

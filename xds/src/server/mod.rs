@@ -2,32 +2,40 @@
 //! In: changes and streams; out: responses, and what who has applied.
 
 mod admit;
+mod builder;
+mod conversation;
+mod drain;
+mod entry;
+mod line;
+mod outgoing;
+mod requests;
+mod service;
 mod snapshot;
 mod status;
-mod stream;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
-use tokio::sync::broadcast;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tokio::sync::{Notify, broadcast};
+use tonic::Status;
+use tonic::service::Routes;
 
-pub use admit::{Admit, AdmitAll, Group, Peer, Variant};
+pub use admit::{Admit, AdmitAll, Group, Peer};
+pub use builder::{ServerBuilder, transport};
+pub use service::{
+    Aggregated, Clusters, Discovery, DiscoveryService, Endpoints, ExtensionConfigs, Listeners,
+    RouteConfigurations, Runtime, ScopedRouteConfigurations, Secrets, VirtualHosts,
+};
 pub use snapshot::Snapshot;
-pub use status::{Event, RejectedStatus, StreamStatus, TypeStatus};
+pub use status::{Event, StreamStatus};
 
-use crate::core::{Change, TypeUrl, Version};
+pub use crate::core::{Limits, RejectedStatus, TypeStatus, Variant};
 
-/// How many events a slow subscriber may lag behind before it loses the oldest.
-const EVENTS: usize = 1024;
+use crate::core::{Change, Exceeded, TypeUrl, Version};
+use line::Line;
 
 /// Serves resources. Clones share everything.
 #[derive(Debug, Clone)]
@@ -37,39 +45,22 @@ pub struct Server {
 
 struct Shared {
     groups: Mutex<HashMap<Group, Snapshot>>,
+    /// Of all streams, also of those that are not admitted yet.
+    lines: Mutex<HashMap<u64, Arc<Line>>>,
+    line_closed: Notify,
+    opened: AtomicU64,
+    draining: AtomicBool,
     events: broadcast::Sender<Event>,
     admit: Arc<dyn Admit>,
+    limits: Limits,
+    identifier: String,
+    /// How long a stream may be silent before its first request.
+    first_request: Duration,
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
-
-/// How a [`Server`] is made.
-pub struct ServerBuilder {
-    admit: Arc<dyn Admit>,
-}
-
-impl fmt::Debug for ServerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerBuilder").finish_non_exhaustive()
-    }
-}
-
-impl ServerBuilder {
-    /// Who is asked about each stream; everyone is admitted by default.
-    #[must_use]
-    pub fn admit(mut self, admit: Arc<dyn Admit>) -> Self {
-        self.admit = admit;
-        self
-    }
-
-    /// The server, with nothing to serve yet.
-    pub fn build(self) -> Server {
-        let (events, _) = broadcast::channel(EVENTS);
-        Server { shared: Arc::new(Shared { groups: Mutex::default(), events, admit: self.admit }) }
+        f.debug_struct("Shared").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
@@ -87,14 +78,29 @@ impl Server {
 
     /// For a server with other than default options.
     pub fn builder() -> ServerBuilder {
-        ServerBuilder { admit: Arc::new(AdmitAll) }
+        ServerBuilder::default()
     }
 
-    /// The resources of a group.
+    /// The resources of a group, which begins to exist with this call. A group in which nothing was ever applied does
+    /// not answer its clients; the default group does.
     pub fn snapshot(&self, group: &Group) -> Snapshot {
+        let made = || {
+            let shared = &self.shared;
+            let (limits, identifier) = (shared.limits.clone(), shared.identifier.clone());
+            Snapshot::new(group.clone(), limits, identifier, shared.events.clone())
+        };
         let mut groups = lock(&self.shared.groups);
-        let made = || Snapshot::new(group.clone(), self.shared.events.clone());
+        if !groups.contains_key(group) {
+            // A client can make up groups if the admission lets it: what nobody uses goes.
+            groups.retain(|_, snapshot| !snapshot.is_unused());
+        }
         groups.entry(group.clone()).or_insert_with(made).clone()
+    }
+
+    /// Forgets a group. Its streams end, and come back to be admitted anew.
+    pub fn remove(&self, group: &Group) {
+        let Some(snapshot) = lock(&self.shared.groups).remove(group) else { return };
+        snapshot.end_all(&Status::unavailable("the group of this node is no longer served: reconnect"));
     }
 
     /// As [`Snapshot::apply`], for the default group.
@@ -117,39 +123,60 @@ impl Server {
         self.shared.events.subscribe()
     }
 
-    /// All streams of all groups, for a status page.
+    /// All admitted streams of all groups, for a status page.
     pub fn streams(&self) -> Vec<StreamStatus> {
         let groups: Vec<Snapshot> = lock(&self.shared.groups).values().cloned().collect();
         groups.iter().flat_map(Snapshot::streams).collect()
     }
 
     /// The aggregated gRPC service.
-    pub fn service(&self) -> AggregatedDiscoveryServiceServer<Self> {
-        AggregatedDiscoveryServiceServer::new(self.clone())
+    pub fn service(&self) -> DiscoveryService<Aggregated> {
+        self.service_of()
+    }
+
+    /// A single-type gRPC service, or one of your own.
+    pub fn service_of<D: Discovery>(&self) -> DiscoveryService<D> {
+        DiscoveryService::new(self.clone())
+    }
+
+    /// All services of Envoy's types, for `tonic::transport::Server::add_routes`.
+    pub fn routes(&self) -> Routes {
+        Routes::new(self.service())
+            .add_service(self.service_of::<Clusters>())
+            .add_service(self.service_of::<Endpoints>())
+            .add_service(self.service_of::<Listeners>())
+            .add_service(self.service_of::<RouteConfigurations>())
+            .add_service(self.service_of::<ScopedRouteConfigurations>())
+            .add_service(self.service_of::<VirtualHosts>())
+            .add_service(self.service_of::<Secrets>())
+            .add_service(self.service_of::<Runtime>())
+            .add_service(self.service_of::<ExtensionConfigs>())
+    }
+}
+
+impl Shared {
+    /// A stream begins.
+    fn begin(&self) -> Result<Arc<Line>, Status> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(drain::status());
+        }
+        let mut lines = lock(&self.lines);
+        if lines.len() >= self.limits.streams {
+            return Err(Status::resource_exhausted(Exceeded::Streams(self.limits.streams).to_string()));
+        }
+        let line = Arc::new(Line::new(self.opened.fetch_add(1, Ordering::Relaxed)));
+        lines.insert(line.id, line.clone());
+        Ok(line)
+    }
+
+    /// A stream has ended.
+    fn over(&self, line: &Line) {
+        lock(&self.lines).remove(&line.id);
+        self.line_closed.notify_waiters();
     }
 }
 
 /// State is consistent between statements; a panic elsewhere must not take all clients down.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Server {
-    type StreamAggregatedResourcesStream = ReceiverStream<Result<DiscoveryResponse, Status>>;
-    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        _: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented("state-of-the-world xDS is not served; set api_type: DELTA_GRPC"))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Ok(Response::new(stream::serve(self.clone(), request)))
-    }
 }

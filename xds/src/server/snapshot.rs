@@ -1,12 +1,19 @@
-//! One group's resources and the streams that are served them.
+//! One group's resources and the streams that are served them. Every call is a short turn under one lock; whoever is
+//! to look again is woken after it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, broadcast};
+use tonic::Status;
 
-use super::{Event, Group, RejectedStatus, StreamStatus, TypeStatus, Variant, lock};
-use crate::core::{Catalog, Change, DeltaStream, TypeUrl, Version};
+use super::entry::Entry;
+use super::line::Line;
+use super::requests::Request;
+use super::{Event, Group, StreamStatus, lock};
+use crate::core::{
+    Answer, Change, Exceeded, Hub, Limits, RequestError, Response, StreamId, TypeUrl, Variant, Version,
+};
 
 /// The resources of one group. Clones share them.
 #[derive(Debug, Clone)]
@@ -18,122 +25,239 @@ pub struct Snapshot {
 struct Inner {
     group: Group,
     state: Mutex<State>,
-    /// Counts what can make a resource acknowledged, so that those who wait look again.
-    steps: watch::Sender<u64>,
     events: broadcast::Sender<Event>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) catalog: Catalog,
-    pub(super) streams: HashMap<u64, Client>,
+    /// For those who wait for all nodes.
+    any_answer: Notify,
 }
 
 #[derive(Debug)]
-pub(super) struct Client {
-    pub(super) node: Arc<str>,
-    pub(super) stream: DeltaStream,
-    pub(super) wake: Arc<Notify>,
+struct State {
+    hub: Hub,
+    lines: HashMap<StreamId, Arc<Line>>,
+    /// There is something to serve, even if it is nothing.
+    ready: bool,
+    /// For those who wait for one node.
+    waits: HashMap<Arc<str>, Arc<Notify>>,
 }
 
 impl Snapshot {
-    pub(super) fn new(group: Group, events: broadcast::Sender<Event>) -> Self {
-        let inner = Inner { group, state: Mutex::default(), steps: watch::Sender::default(), events };
-        Self { inner: Arc::new(inner) }
+    pub(super) fn new(
+        group: Group,
+        limits: Limits,
+        identifier: String,
+        events: broadcast::Sender<Event>,
+    ) -> Self {
+        let ready = group == Group::default();
+        let hub = Hub::new(limits, identifier);
+        let state = Mutex::new(State { hub, lines: HashMap::new(), ready, waits: HashMap::new() });
+        Self { inner: Arc::new(Inner { group, state, events, any_answer: Notify::new() }) }
     }
 
-    /// Takes in changes, all at once. From any thread.
+    /// Takes in changes, all at once. From any thread. The first time, even with no change at all, makes a group other
+    /// than the default one ready: until then its clients are not answered.
     pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
-        let mut state = self.lock();
-        let State { catalog, streams } = &mut *state;
-        for change in changes {
-            let (type_url, name) = (change.type_url.clone(), change.name.clone());
-            if catalog.apply(change) {
-                streams.values_mut().for_each(|client| client.stream.on_change(&type_url, &name));
-            }
-        }
-        streams.values().for_each(|client| client.wake.notify_one());
+        self.change(|hub| hub.apply(changes));
     }
 
-    /// The connected nodes, each with the version of the resource it has applied; `None`: nothing yet, or its removal.
+    /// Makes `changes` all there is of a type: what is not among them is removed. Otherwise as [`Self::apply`].
+    pub fn replace(&self, type_url: &TypeUrl, changes: impl IntoIterator<Item = Change>) {
+        self.change(|hub| hub.replace(type_url, changes));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Hub) -> Vec<StreamId>) {
+        let woken: Vec<Arc<Line>> = {
+            let mut state = self.lock();
+            let woken = change(&mut state.hub);
+            if std::mem::replace(&mut state.ready, true) {
+                woken.iter().filter_map(|id| state.lines.get(id).cloned()).collect()
+            } else {
+                state.lines.values().cloned().collect()
+            }
+        };
+        woken.iter().for_each(|line| line.waker.wake());
+    }
+
+    /// Names the version of a type instead of a hash of what is served of it (`None`: the hash again), from the next
+    /// response on. In state of the world a client that comes back with this version is taken to have everything.
+    pub fn set_type_version(&self, type_url: &TypeUrl, version: Option<Version>) {
+        self.lock().hub.set_type_version(type_url, version);
+    }
+
+    /// What is served of a resource: its version and its encoded message.
+    pub fn get(&self, type_url: &TypeUrl, name: &str) -> Option<(Version, bytes::Bytes)> {
+        self.lock().hub.get(type_url, name)
+    }
+
+    /// How many resources of a type are served.
+    pub fn len(&self, type_url: &TypeUrl) -> usize {
+        self.lock().hub.len(type_url)
+    }
+
+    /// Whether nothing of a type is served.
+    pub fn is_empty(&self, type_url: &TypeUrl) -> bool {
+        self.len(type_url) == 0
+    }
+
+    /// How many times a resource was encoded.
+    pub fn encoded(&self) -> u64 {
+        self.lock().hub.encoded()
+    }
+
+    /// The connected nodes, once for each stream, with the version of the resource that it has applied; `None`: nothing
+    /// yet, or its removal.
     pub fn acked(&self, type_url: &TypeUrl, name: &str) -> Vec<(String, Option<Version>)> {
-        let state = self.lock();
-        let version = |client: &Client| client.stream.acked(type_url, name).cloned().flatten();
-        state.streams.values().map(|client| (client.node.to_string(), version(client))).collect()
+        let acked = self.lock().hub.acked(type_url, name);
+        acked.into_iter().map(|(node, version)| (node.to_string(), version)).collect()
     }
 
     /// Whether every stream of the node that subscribes to this resource has applied what is served of it now; false
     /// when there is no such stream. A removed resource counts when its removal was applied.
     pub fn is_acked(&self, node: &str, type_url: &TypeUrl, name: &str) -> bool {
         let state = self.lock();
-        let served = state.catalog.get(type_url, name).map(|resource| resource.version.clone());
-        let mut subscribed = state
-            .streams
-            .values()
-            .filter(|client| &*client.node == node && client.stream.subscribes(type_url, name))
-            .map(|client| client.stream.acked(type_url, name) == Some(&served))
-            .peekable();
-        subscribed.peek().is_some() && subscribed.all(|acked| acked)
+        state.hub.is_acked(node, type_url, name, state.hub.changed_at(type_url, name))
     }
 
-    /// Waits until [`Self::is_acked`]. Cancel it by dropping; give it a deadline.
+    /// Waits until every stream of the node that subscribes to this resource, and at least one, has applied what is
+    /// served of it at the time of the call, or something later. Cancel it by dropping; give it a deadline.
     pub async fn until_acked(&self, node: &str, type_url: &TypeUrl, name: &str) {
-        let mut steps = self.inner.steps.subscribe();
+        let since = self.lock().hub.changed_at(type_url, name);
+        let wait = Wait::new(self, node);
         loop {
-            steps.mark_unchanged();
-            if self.is_acked(node, type_url, name) || steps.changed().await.is_err() {
+            let mut answered = std::pin::pin!(wait.notify.notified());
+            answered.as_mut().enable();
+            if self.lock().hub.is_acked(node, type_url, name, since) {
                 return;
             }
+            answered.await;
+        }
+    }
+
+    /// Waits until all streams that subscribe to this resource have applied what is served of it; true at once when
+    /// there are none. Cancel it by dropping; give it a deadline.
+    pub async fn until_acked_by_all(&self, type_url: &TypeUrl, name: &str) {
+        loop {
+            let mut answered = std::pin::pin!(self.inner.any_answer.notified());
+            answered.as_mut().enable();
+            if self.lock().hub.is_acked_by_all(type_url, name) {
+                return;
+            }
+            answered.await;
         }
     }
 
     /// The streams that are served this group.
     pub fn streams(&self) -> Vec<StreamStatus> {
         let state = self.lock();
-        let status = |(id, client): (&u64, &Client)| StreamStatus {
-            stream: *id,
+        let status = |(id, node, variant): (StreamId, &Arc<str>, Variant)| StreamStatus {
+            stream: state.lines.get(&id).map_or(0, |line| line.id),
             group: self.inner.group.clone(),
-            node: client.node.clone(),
-            variant: Variant::Delta,
-            types: types(&client.stream),
+            node: node.clone(),
+            variant,
+            types: state.hub.types(id),
         };
-        state.streams.iter().map(status).collect()
+        state.hub.streams().map(status).collect()
     }
 
     pub(super) fn group(&self) -> &Group {
         &self.inner.group
     }
 
-    pub(super) fn step(&self, event: Event) {
-        self.inner.steps.send_modify(|steps| *steps = steps.wrapping_add(1));
-        // Nobody listening is no failure.
-        let _ = self.inner.events.send(event);
+    /// Nothing is served, and to nobody.
+    pub(super) fn is_unused(&self) -> bool {
+        let state = self.lock();
+        !state.ready && state.hub.is_empty() && state.waits.is_empty()
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn end_all(&self, status: &Status) {
+        let lines: Vec<Arc<Line>> = self.lock().lines.values().cloned().collect();
+        lines.iter().for_each(|line| line.end(status.clone()));
+    }
+
+    /// A stream begins.
+    pub(super) fn enter(
+        &self,
+        node: Arc<str>,
+        variant: Variant,
+        service: Option<TypeUrl>,
+        line: &Arc<Line>,
+    ) -> Result<Entry, Exceeded> {
+        let id = {
+            let mut state = self.lock();
+            let id = state.hub.open(node.clone(), variant, service)?;
+            state.lines.insert(id, line.clone());
+            id
+        };
+        let (group, stream) = (self.inner.group.clone(), line.id);
+        self.tell(|| Event::Connected { group, node: node.clone(), stream });
+        Ok(Entry { snapshot: self.clone(), id, stream, node })
+    }
+
+    /// A stream has ended.
+    pub(super) fn leave(&self, id: StreamId, node: &str) {
+        let mut state = self.lock();
+        state.hub.close(id);
+        state.lines.remove(&id);
+        self.look_again(&state, node);
+    }
+
+    pub(super) fn request(
+        &self,
+        id: StreamId,
+        node: &str,
+        request: Request,
+    ) -> Result<Option<Answer>, RequestError> {
+        let list = self.inner.events.receiver_count() > 0;
+        let mut state = self.lock();
+        let answer = request.hand_to(&mut state.hub, id, list);
+        self.look_again(&state, node);
+        answer
+    }
+
+    pub(super) fn poll(&self, id: StreamId) -> Option<Response> {
+        let mut state = self.lock();
+        if state.ready { state.hub.poll(id) } else { None }
+    }
+
+    /// Something that a node did may be what someone waits for.
+    fn look_again(&self, state: &State, node: &str) {
+        if let Some(notify) = state.waits.get(node) {
+            notify.notify_waiters();
+        }
+        self.inner.any_answer.notify_waiters();
+    }
+
+    pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
+        if self.inner.events.receiver_count() > 0 {
+            // Nobody listening any more is no failure.
+            let _ = self.inner.events.send(event());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.inner.state)
     }
 }
 
-fn types(stream: &DeltaStream) -> Vec<TypeStatus> {
-    let rejected = |type_url| {
-        stream
-            .rejections(type_url)
-            .map(|(name, version, message)| RejectedStatus {
-                name: name.clone(),
-                version: version.clone(),
-                message: message.clone(),
-            })
-            .collect()
-    };
-    stream
-        .subscriptions()
-        .map(|(type_url, wildcard, names, unsettled)| TypeStatus {
-            type_url: type_url.clone(),
-            wildcard,
-            names,
-            unsettled,
-            rejected: rejected(type_url),
-        })
-        .collect()
+/// Someone waits for a node; forgotten when dropped.
+struct Wait<'a> {
+    snapshot: &'a Snapshot,
+    node: &'a str,
+    notify: Arc<Notify>,
+}
+
+impl<'a> Wait<'a> {
+    fn new(snapshot: &'a Snapshot, node: &'a str) -> Self {
+        let notify = snapshot.lock().waits.entry(node.into()).or_default().clone();
+        Self { snapshot, node, notify }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let mut state = self.snapshot.lock();
+        // One is the map's, one is this one's.
+        if Arc::strong_count(&self.notify) == 2 {
+            state.waits.remove(self.node);
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Group, Variant};
-use crate::core::{TypeUrl, Version};
+use super::Group;
+use crate::core::{TypeStatus, TypeUrl, Variant, Version};
 
 /// Something that a client did. Whoever subscribes too slowly loses the oldest; the server never waits for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,30 +65,4 @@ pub struct StreamStatus {
     pub variant: Variant,
     /// The types it subscribes to.
     pub types: Vec<TypeStatus>,
-}
-
-/// One type on a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TypeStatus {
-    /// The type.
-    pub type_url: TypeUrl,
-    /// Subscribed to all resources.
-    pub wildcard: bool,
-    /// Names subscribed to.
-    pub names: usize,
-    /// Resources that wait to be sent or acknowledged.
-    pub unsettled: usize,
-    /// What the client has refused and is not sent again until it changes.
-    pub rejected: Vec<RejectedStatus>,
-}
-
-/// A refused resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RejectedStatus {
-    /// Its name.
-    pub name: Arc<str>,
-    /// The refused version; `None` is a removal.
-    pub version: Option<Version>,
-    /// The client's own words.
-    pub message: Arc<str>,
 }

@@ -3,4 +3,7 @@
 mod acknowledgement;
 mod admission;
 mod client;
+mod drain;
+mod limits;
 mod peer;
+mod services;

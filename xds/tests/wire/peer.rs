@@ -1,22 +1,32 @@
-//! A server on loopback, and a client that speaks delta ADS by hand.
+//! A server on loopback, and clients that speak either variant by hand.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use envoy_types::pb::google::rpc;
+use http::uri::PathAndQuery;
+use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Status, Streaming};
+use tonic::client::Grpc;
+use tonic::transport::Endpoint;
+use tonic::{Request, Status, Streaming};
+use tonic_prost::ProstCodec;
 use zenvoy_xds::core::Change;
-use zenvoy_xds::server::Server;
+use zenvoy_xds::server::{Server, transport};
 
 pub(crate) const CDS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+pub(crate) const EDS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+
+const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
 pub(crate) fn set(name: &str, content: &str) -> Change {
-    Change { type_url: CDS.into(), name: name.into(), content: Some(content.to_owned().into_bytes().into()) }
+    Change::set(CDS, name, content.to_owned())
 }
 
 /// Waits for a future.
@@ -27,48 +37,97 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("within 30 s")
 }
 
+/// Serves all services.
 pub(crate) async fn listen(server: &Server) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("bound");
-    let router = tonic::transport::Server::builder().add_service(server.service());
+    let router = transport().add_routes(server.routes());
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
     address
 }
 
-pub(crate) struct Delta {
-    requests: mpsc::Sender<DeltaDiscoveryRequest>,
-    responses: Streaming<DeltaDiscoveryResponse>,
+/// A stream of requests and responses to `path`.
+pub(crate) struct Peer<Q, R> {
+    requests: Option<mpsc::Sender<Q>>,
+    responses: Streaming<R>,
+}
+
+impl<Q, R> Peer<Q, R>
+where
+    Q: Message + 'static,
+    R: Message + Default + 'static,
+{
+    pub(crate) async fn connect(server: SocketAddr, path: &str, first: Option<Q>) -> Result<Self, Status> {
+        let (requests, receiver) = mpsc::channel(64);
+        if let Some(first) = first {
+            requests.send(first).await.expect("room");
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
+        let mut client = Grpc::new(endpoint.connect().await.expect("connect"));
+        client.ready().await.expect("ready");
+        let path = path.parse::<PathAndQuery>().expect("a path");
+        let request = Request::new(ReceiverStream::new(receiver));
+        let opened = soon(client.streaming(request, path, ProstCodec::<Q, R>::default())).await?;
+        Ok(Self { requests: Some(requests), responses: opened.into_inner() })
+    }
+
+    pub(crate) async fn send(&self, request: Q) {
+        // A stream that has ended says why in its status.
+        let _ = self.requests.as_ref().expect("not finished").send(request).await;
+    }
+
+    /// Says nothing more.
+    pub(crate) fn finish(&mut self) {
+        self.requests = None;
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<R, Status> {
+        Ok(soon(self.responses.message()).await?.expect("a response"))
+    }
+
+    /// The end of the stream: with OK, or not.
+    pub(crate) async fn end(&mut self) -> Result<(), Status> {
+        while soon(self.responses.message()).await?.is_some() {}
+        Ok(())
+    }
+}
+
+pub(crate) type Delta = Peer<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
+pub(crate) type Sotw = Peer<DiscoveryRequest, DiscoveryResponse>;
+
+pub(crate) fn node(id: &str) -> Option<Node> {
+    Some(Node { id: id.into(), ..Node::default() })
+}
+
+pub(crate) fn delta(type_url: &str, names: &[&str]) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        node: node("node"),
+        type_url: type_url.into(),
+        resource_names_subscribe: names.iter().map(ToString::to_string).collect(),
+        ..DeltaDiscoveryRequest::default()
+    }
 }
 
 impl Delta {
-    /// Opens a stream as `node` that asks for all clusters.
-    pub(crate) async fn open(server: SocketAddr, node: &str) -> Self {
-        let (requests, receiver) = mpsc::channel(8);
-        let first = DeltaDiscoveryRequest {
-            node: Some(Node { id: node.into(), ..Node::default() }),
-            type_url: CDS.into(),
-            ..DeltaDiscoveryRequest::default()
-        };
-        requests.send(first).await.expect("room");
-        let mut client =
-            AggregatedDiscoveryServiceClient::connect(format!("http://{server}")).await.expect("connect");
-        let stream = client.delta_aggregated_resources(ReceiverStream::new(receiver));
-        Self { requests, responses: soon(stream).await.expect("a stream").into_inner() }
+    /// Opens an aggregated stream as `node` that asks for all clusters.
+    pub(crate) async fn open(server: SocketAddr, id: &str) -> Self {
+        let first = DeltaDiscoveryRequest { node: node(id), ..delta(CDS, &[]) };
+        Self::connect(server, ADS, Some(first)).await.expect("a stream")
     }
 
-    pub(crate) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
-        Ok(soon(self.responses.message()).await?.expect("a response"))
+    /// Opens an aggregated stream that says nothing yet.
+    pub(crate) async fn silent(server: SocketAddr) -> Self {
+        Self::connect(server, ADS, None).await.expect("a stream")
     }
 
     /// Answers a response: an ACK, or a NACK with words.
     pub(crate) async fn answer(&self, response: &DeltaDiscoveryResponse, error: Option<&str>) {
-        use envoy_types::pb::google::rpc;
-        let request = DeltaDiscoveryRequest {
+        self.send(DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),
             response_nonce: response.nonce.clone(),
             error_detail: error.map(|message| rpc::Status { message: message.into(), ..Default::default() }),
             ..DeltaDiscoveryRequest::default()
-        };
-        self.requests.send(request).await.expect("the stream stands");
+        })
+        .await;
     }
 }

@@ -1,0 +1,95 @@
+//! The HTTP server: one small set of paths, the same over HTTP/1.1 and HTTP/2.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Channel, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpListener;
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+struct Server {
+    name: String,
+    answered: AtomicU64,
+}
+
+/// Serves until it is dropped.
+pub(crate) async fn serve(listener: TcpListener, name: String) {
+    let server = Arc::new(Server { name, answered: AtomicU64::new(0) });
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let server = server.clone();
+        tokio::spawn(async move {
+            let answer = service_fn(move |request| {
+                let server = server.clone();
+                async move { Ok::<_, Infallible>(server.answer(request).await) }
+            });
+            // A client that goes away is its own affair.
+            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
+        });
+    }
+}
+
+impl Server {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let count = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
+        let query = request.uri().query().unwrap_or_default();
+        let pause = Duration::from_millis(number(query, "ms").unwrap_or(0));
+        match request.uri().path() {
+            "/stream" => lines(self.name.clone(), pause, number(query, "count").unwrap_or(0)),
+            "/echo" => match request.into_body().collect().await {
+                Ok(body) => text(body.to_bytes()),
+                Err(_) => status(StatusCode::BAD_REQUEST),
+            },
+            path => {
+                if path == "/slow" {
+                    tokio::time::sleep(pause).await;
+                }
+                let said = serde_json::json!({
+                    "pod": self.name,
+                    "path": path,
+                    "count": count,
+                    "version": format!("{:?}", request.version()),
+                });
+                text(Bytes::from(said.to_string()))
+            }
+        }
+    }
+}
+
+/// `count` lines, one every `pause`; the stream is open until then, or until the client goes.
+fn lines(name: String, pause: Duration, count: u64) -> Response<Body> {
+    let (mut sender, body) = Channel::new(1);
+    tokio::spawn(async move {
+        for line in 1_u64.. {
+            if sender.send_data(Bytes::from(format!("{name} {line}\n"))).await.is_err() || line == count {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    });
+    Response::new(body.boxed())
+}
+
+fn text(bytes: Bytes) -> Response<Body> {
+    Response::new(Full::new(bytes).map_err(|never| match never {}).boxed())
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    let mut answer = text(Bytes::new());
+    *answer.status_mut() = status;
+    answer
+}
+
+fn number(query: &str, key: &str) -> Option<u64> {
+    query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
+}

@@ -1,0 +1,28 @@
+//! Runs a program that dies with the thread that started it, however that one ends: `leash PARENT-PID PROGRAM ARGS…`.
+//! The kernel keeps the wish over `exec`, so nothing stays between the test and the program, and its pid is the one known.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let (Some(parent), Some(program)) = (arguments.next(), arguments.next()) else {
+        eprintln!("usage: leash PARENT-PID PROGRAM [ARGUMENT…]");
+        return ExitCode::from(2);
+    };
+    if let Err(error) = prctl::set_pdeathsig(Signal::SIGKILL) {
+        eprintln!("leash: {error}");
+        return ExitCode::FAILURE;
+    }
+    // The parent may have died before the wish was made.
+    if *parent != *getppid().to_string() {
+        return ExitCode::FAILURE;
+    }
+    let error = Command::new(&program).args(arguments).exec();
+    eprintln!("leash: {}: {error}", program.display());
+    ExitCode::FAILURE
+}

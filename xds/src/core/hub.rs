@@ -1,0 +1,329 @@
+//! One group's resources and the streams that are served them. In: content changes, requests, and "this stream can take
+//! a response now"; out: responses, answers, and which streams to ask. A change costs what its subscribers cost, an
+//! answer what the answered response held.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use slab::Slab;
+
+use super::event::{Answer, Exceeded, RequestError};
+use super::limits::Limits;
+use super::resource::{Change, TypeUrl, Version};
+use super::stream::{Around, Stream, Tables, Variant};
+use super::table::{Replaced, StreamKey, Table};
+use super::wire::Response;
+
+/// A stream that is open. The number is given to another one after it has been closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(StreamKey);
+
+/// What a group serves and to whom.
+#[derive(Debug, Default)]
+pub struct Hub {
+    tables: Tables,
+    streams: Slab<Stream>,
+    by_node: HashMap<Arc<str>, Vec<StreamKey>>,
+    /// Counts the changes; all of one [`Hub::apply`] are one.
+    seq: u64,
+    limits: Limits,
+    identifier: String,
+    encoded: u64,
+}
+
+/// One type on a stream, for status pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypeStatus {
+    /// The type.
+    pub type_url: TypeUrl,
+    /// Subscribed to all resources.
+    pub wildcard: bool,
+    /// Names subscribed to.
+    pub names: usize,
+    /// Resources that wait to be sent or acknowledged.
+    pub unsettled: usize,
+    /// What the client has refused and is not sent again until it changes.
+    pub rejected: Vec<RejectedStatus>,
+}
+
+/// A refused resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The refused version; `None` is a removal.
+    pub version: Option<Version>,
+    /// The client's own words, cut at 4 KiB.
+    pub message: Arc<str>,
+}
+
+impl Hub {
+    /// Nothing to serve and no streams. `identifier` names this server in responses; may be empty.
+    pub fn new(limits: Limits, identifier: String) -> Self {
+        Self { limits, identifier, ..Self::default() }
+    }
+
+    /// Takes in changes, all at once. Returns the streams that have something to say since and had nothing before.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<StreamId> {
+        self.seq += 1;
+        let mut woken = Vec::new();
+        for Change { type_url, name, content } in changes {
+            let table = self.tables.entry(type_url.clone()).or_insert_with(|| Table::new(type_url.clone()));
+            let set = content.is_some();
+            if let Some(replaced) = table.change(&name, content, self.seq) {
+                self.encoded += u64::from(set);
+                tell(table, &mut self.streams, &replaced, self.seq, &mut woken);
+                table.release(replaced.slot);
+            }
+            if !set && table.is_unused() {
+                self.tables.remove(&type_url);
+            }
+        }
+        woken
+    }
+
+    /// Makes `changes` all there is of a type: what is not among them is removed. Otherwise as [`Self::apply`]; changes
+    /// of another type are taken in as they are.
+    pub fn replace(
+        &mut self,
+        type_url: &TypeUrl,
+        changes: impl IntoIterator<Item = Change>,
+    ) -> Vec<StreamId> {
+        let mut changes: Vec<Change> = changes.into_iter().collect();
+        if let Some(table) = self.tables.get(type_url) {
+            let kept: std::collections::HashSet<&str> = changes
+                .iter()
+                .filter(|change| change.type_url == *type_url)
+                .map(|change| &*change.name)
+                .collect();
+            let gone =
+                table.served().map(|(_, slot)| slot.name.clone()).filter(|name| !kept.contains(&**name));
+            let gone: Vec<Change> = gone.map(|name| Change::remove(type_url.clone(), name)).collect();
+            changes.extend(gone);
+        }
+        self.apply(changes)
+    }
+
+    /// Names the version of a type from the next response on, instead of a hash of what a client is served of it. `None`
+    /// returns to the hash. A client that comes back with this version in state of the world is taken to have all.
+    pub fn set_type_version(&mut self, type_url: &TypeUrl, version: Option<Version>) {
+        let table = self.tables.entry(type_url.clone()).or_insert_with(|| Table::new(type_url.clone()));
+        table.set_version(version);
+        if table.is_unused() {
+            self.tables.remove(type_url);
+        }
+    }
+
+    /// A stream begins. `service` is the type of a single-type service.
+    ///
+    /// # Errors
+    /// When there are too many streams, or too many of this node.
+    pub fn open(
+        &mut self,
+        node: Arc<str>,
+        variant: Variant,
+        service: Option<TypeUrl>,
+    ) -> Result<StreamId, Exceeded> {
+        let of_node = self.by_node.get(&node).map_or(0, Vec::len);
+        if of_node >= self.limits.streams_of_node {
+            return Err(Exceeded::StreamsOfNode { limit: self.limits.streams_of_node, node });
+        }
+        let entry = self.streams.vacant_entry();
+        let key = StreamKey::try_from(entry.key()).expect("fewer than 2^32 streams");
+        entry.insert(Stream::new(key, node.clone(), variant, service));
+        self.by_node.entry(node).or_default().push(key);
+        Ok(StreamId(key))
+    }
+
+    /// A stream has ended: nothing of it is kept.
+    pub fn close(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.try_remove(id.0 as usize) else { return };
+        if let Some(of_node) = self.by_node.get_mut(&stream.node) {
+            of_node.retain(|key| *key != id.0);
+            if of_node.is_empty() {
+                self.by_node.remove(&stream.node);
+            }
+        }
+        stream.close(&mut self.tables);
+    }
+
+    /// Takes in a request of a delta stream; says what it answered, if anything. `list`: with names also if an ACK.
+    ///
+    /// # Errors
+    /// The stream must then end.
+    pub fn delta(
+        &mut self,
+        id: StreamId,
+        request: DeltaDiscoveryRequest,
+        list: bool,
+    ) -> Result<Option<Answer>, RequestError> {
+        let (stream, mut around) = self.stream(id);
+        stream.map_or(Ok(None), |stream| stream.delta(request, &mut around, list))
+    }
+
+    /// As [`Self::delta`], in state of the world.
+    ///
+    /// # Errors
+    /// The stream must then end.
+    pub fn sotw(
+        &mut self,
+        id: StreamId,
+        request: DiscoveryRequest,
+        list: bool,
+    ) -> Result<Option<Answer>, RequestError> {
+        let (stream, mut around) = self.stream(id);
+        stream.map_or(Ok(None), |stream| stream.sotw(request, &mut around, list))
+    }
+
+    /// The stream can take a response: the next one, made of the newest content; `None`: there is nothing to say until
+    /// the next request, or until [`Self::apply`] names the stream.
+    pub fn poll(&mut self, id: StreamId) -> Option<Response> {
+        let (stream, mut around) = self.stream(id);
+        let stream = stream?;
+        let response = stream.poll(&mut around);
+        stream.woken = response.is_some();
+        response
+    }
+
+    fn stream(&mut self, id: StreamId) -> (Option<&mut Stream>, Around<'_>) {
+        let around = Around {
+            tables: &mut self.tables,
+            limits: &self.limits,
+            seq: self.seq,
+            identifier: &self.identifier,
+        };
+        (self.streams.get_mut(id.0 as usize), around)
+    }
+
+    /// When a resource last changed, in the group's count of changes.
+    pub fn changed_at(&self, type_url: &TypeUrl, name: &str) -> u64 {
+        let find = || {
+            let table = self.tables.get(type_url)?;
+            Some(table.slot(table.find(name)?).seq)
+        };
+        // What does not exist was last changed now, as far as anyone can tell.
+        find().unwrap_or(self.seq)
+    }
+
+    /// Whether every stream of the node that subscribes to this resource has applied what was served of it at `since`,
+    /// or something later; false when there is no such stream. A removal counts as applied when its client said so.
+    pub fn is_acked(&self, node: &str, type_url: &TypeUrl, name: &str, since: u64) -> bool {
+        let slot = self.tables.get(type_url).and_then(|table| table.find(name));
+        let keys = self.by_node.get(node).into_iter().flatten();
+        let subscriptions = keys.filter_map(|key| self.streams[*key as usize].subscription(type_url));
+        let mut any = false;
+        for subscription in subscriptions {
+            match slot {
+                Some(slot) if !subscription.wants(slot) => continue,
+                Some(slot) if !subscription.has_applied(slot, since) => return false,
+                // There is no slot: nobody asks for the name, and nobody has yet to be told that it is gone.
+                None if !subscription.is_wildcard() => continue,
+                _ => any = true,
+            }
+        }
+        any
+    }
+
+    /// Whether all streams that subscribe to this resource have applied what is served of it now.
+    pub fn is_acked_by_all(&self, type_url: &TypeUrl, name: &str) -> bool {
+        let slot = self.tables.get(type_url).and_then(|table| Some(table.slot(table.find(name)?)));
+        slot.is_none_or(|slot| slot.unsettled == 0)
+    }
+
+    /// The nodes of all streams, each with the version of the resource it has applied; `None`: nothing, or not known.
+    pub fn acked(&self, type_url: &TypeUrl, name: &str) -> Vec<(Arc<str>, Option<Version>)> {
+        let found = || {
+            let table = self.tables.get(type_url)?;
+            let slot = table.find(name)?;
+            Some((slot, table.slot(slot).version()))
+        };
+        let found = found();
+        let applied = |stream: &Stream| {
+            let (slot, served) = found?;
+            let subscription =
+                stream.subscription(type_url).filter(|subscription| subscription.wants(slot))?;
+            subscription.applied(slot, served)
+        };
+        self.streams.iter().map(|(_, stream)| (stream.node.clone(), applied(stream))).collect()
+    }
+
+    /// What is served of a resource: its version and its encoded message.
+    pub fn get(&self, type_url: &TypeUrl, name: &str) -> Option<(Version, bytes::Bytes)> {
+        let table = self.tables.get(type_url)?;
+        let resource = table.slot(table.find(name)?).resource.as_ref()?;
+        Some((resource.version.clone(), resource.content()))
+    }
+
+    /// How many resources of a type are served.
+    pub fn len(&self, type_url: &TypeUrl) -> usize {
+        self.tables.get(type_url).map_or(0, Table::len)
+    }
+
+    /// Nothing is served, asked for, or kept.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.streams.is_empty() && self.by_node.is_empty()
+    }
+
+    /// How many times a resource was encoded.
+    pub fn encoded(&self) -> u64 {
+        self.encoded
+    }
+
+    /// The open streams: id, node, variant.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, &Arc<str>, Variant)> {
+        self.streams.iter().map(|(_, stream)| (StreamId(stream.key), &stream.node, stream.variant))
+    }
+
+    /// What a stream subscribes to and how far it has come.
+    pub fn types(&self, id: StreamId) -> Vec<TypeStatus> {
+        let stream = self.streams.get(id.0 as usize);
+        let subscriptions = stream.into_iter().flat_map(Stream::subscriptions);
+        let status = subscriptions.filter_map(|(type_url, subscription)| {
+            let table = self.tables.get(type_url)?;
+            let rejected = subscription.refused().map(|(slot, refused)| RejectedStatus {
+                name: table.slot(slot).name.clone(),
+                version: refused.version.clone(),
+                message: refused.message.clone(),
+            });
+            Some(TypeStatus {
+                type_url: type_url.clone(),
+                wildcard: subscription.is_wildcard(),
+                names: subscription.names(),
+                unsettled: subscription.unsettled(),
+                rejected: rejected.collect(),
+            })
+        });
+        status.collect()
+    }
+}
+
+/// Tells those who subscribe to a changed resource.
+fn tell(
+    table: &mut Table,
+    streams: &mut Slab<Stream>,
+    replaced: &Replaced,
+    seq: u64,
+    woken: &mut Vec<StreamId>,
+) {
+    let kind = (table.rank, table.type_url.clone());
+    let mut one = |table: &mut Table, key: StreamKey| {
+        let Some(stream) = streams.get_mut(key as usize) else { return };
+        if let Some(subscription) = stream.subscription_mut(&kind) {
+            subscription.changed(table, replaced, seq);
+        }
+        if !std::mem::replace(&mut stream.woken, true) {
+            woken.push(StreamId(key));
+        }
+    };
+    for at in 0.. {
+        let Some(key) = table.everyone.get(at) else { break };
+        one(table, key);
+    }
+    for at in 0.. {
+        let Some(key) = table.slot(replaced.slot).named.get(at) else { break };
+        if !table.everyone.contains(key) {
+            one(table, key);
+        }
+    }
+}

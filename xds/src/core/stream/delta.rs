@@ -1,0 +1,113 @@
+//! Incremental xDS. Source of the rules: Envoy's xDS protocol, "Incremental xDS".
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::ControlPlane;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+
+use super::{Around, Stream, answer};
+use crate::core::event::{Answer, RequestError};
+use crate::core::order::{self, Rank};
+use crate::core::resource::Version;
+use crate::core::subscription::{Subscription, Taken, Wildcard};
+use crate::core::table::Table;
+use crate::core::wire::Response;
+
+impl Stream {
+    /// Takes in a request; says what it answered, if anything.
+    pub(in crate::core) fn delta(
+        &mut self,
+        request: DeltaDiscoveryRequest,
+        around: &mut Around<'_>,
+        list: bool,
+    ) -> Result<Option<Answer>, RequestError> {
+        let type_url = self.type_of(&request.type_url)?;
+        let (subscribe, known) = (request.resource_names_subscribe, request.initial_resource_versions);
+        self.check(&type_url, subscribe.len() + known.len(), around.limits)?;
+        let names = subscribe.iter().map(|name| around.limits.name(name).map(Arc::from));
+        let names: Vec<Arc<str>> = names.collect::<Result<_, _>>()?;
+        let first = self.subscribe(around.tables, &type_url);
+        let known = if first { known } else { Default::default() };
+        let versions = known.into_iter().map(|(name, version)| {
+            Ok::<_, RequestError>((Arc::from(around.limits.name(&name)?), Version(version.into())))
+        });
+        let known: BTreeMap<Arc<str>, Version> = versions.collect::<Result<_, _>>()?;
+        let key = self.key;
+        let (Some(table), Some(subscription)) = (
+            around.tables.get_mut(&type_url),
+            self.subscription_mut(&(Rank::of(&type_url), type_url.clone())),
+        ) else {
+            return Ok(None);
+        };
+        let nonce = request.response_nonce.parse().unwrap_or(0);
+        let refusal = request.error_detail.map(|error| error.message);
+        let answered = match &refusal {
+            None => subscription.ack(table, nonce, list),
+            Some(message) => subscription.nack(table, nonce, message, true),
+        };
+        let legacy = first && names.is_empty() && order::has_legacy_wildcard(&type_url);
+        let everything = names.iter().any(|name| &**name == "*");
+        if everything || legacy {
+            subscription.unanswered |= !subscription.is_wildcard();
+            let wildcard = if everything { Wildcard::Asked } else { Wildcard::Legacy };
+            subscription.want_all(table, key, wildcard, &known);
+        }
+        for name in names.iter().filter(|name| &***name != "*") {
+            subscription.want(table, key, name, known.get(name));
+        }
+        if !names.is_empty() && subscription.wildcard == Wildcard::Legacy {
+            subscription.unwant_all(table, key);
+        }
+        unsubscribe(subscription, table, key, &request.resource_names_unsubscribe);
+        Ok(answered.map(|answered| answer(&type_url, answered, refusal)))
+    }
+}
+
+fn unsubscribe(subscription: &mut Subscription, table: &mut Table, key: u32, names: &[String]) {
+    for name in names {
+        if name == "*" {
+            subscription.unwant_all(table, key);
+        } else if let Some(slot) = table.find(name) {
+            subscription.unwant(table, key, slot, true);
+        }
+    }
+}
+
+pub(super) fn response(
+    subscription: &Subscription,
+    table: &Table,
+    taken: &Taken,
+    nonce: u64,
+    identifier: &str,
+) -> Response {
+    let slots = || taken.told.iter().map(|slot| table.slot(*slot));
+    let resources: Vec<Bytes> = slots().filter_map(|slot| Some(slot.resource.as_ref()?.delta())).collect();
+    let removed = slots().filter(|slot| slot.resource.is_none()).map(|slot| slot.name.to_string());
+    let head = DeltaDiscoveryResponse {
+        system_version_info: system_version(subscription, table, taken).to_string(),
+        type_url: table.type_url.to_string(),
+        nonce: nonce.to_string(),
+        removed_resources: removed.collect(),
+        control_plane: control_plane(identifier),
+        ..DeltaDiscoveryResponse::default()
+    };
+    Response::delta(&head, resources)
+}
+
+/// Envoy shows a hash of this as the `version` gauge: of an assignment sent alone its own version, else a hash of all
+/// that is served to the client.
+fn system_version(subscription: &Subscription, table: &Table, taken: &Taken) -> Version {
+    if table.rank == Rank::Endpoints
+        && let [slot] = taken.told[..]
+        && let Some(version) = table.slot(slot).version()
+    {
+        return version.clone();
+    }
+    table.version_of(subscription.sum(table))
+}
+
+pub(super) fn control_plane(identifier: &str) -> Option<ControlPlane> {
+    (!identifier.is_empty()).then(|| ControlPlane { identifier: identifier.to_owned() })
+}

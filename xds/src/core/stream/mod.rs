@@ -1,0 +1,208 @@
+//! One client's stream of either variant: requests in, responses out, one outstanding response for each type.
+
+mod delta;
+mod sotw;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::event::{Answer, Exceeded, RequestError};
+use super::limits::Limits;
+use super::order::{self, Rank};
+use super::resource::TypeUrl;
+use super::subscription::{Manner, Subscription};
+use super::table::{SlotId, StreamKey, Table};
+use super::wire::Response;
+
+pub(super) type Tables = HashMap<TypeUrl, Table>;
+
+/// The two ways in which xDS is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// Only what changed is sent.
+    Delta,
+    /// Each response holds the full state of a type, or of the names it is about.
+    StateOfTheWorld,
+}
+
+/// What a stream's state needs from around it for one step.
+pub(super) struct Around<'a> {
+    pub(super) tables: &'a mut Tables,
+    pub(super) limits: &'a Limits,
+    /// The group's count of changes.
+    pub(super) seq: u64,
+    /// Names itself in responses; may be empty.
+    pub(super) identifier: &'a str,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) key: StreamKey,
+    pub(super) node: Arc<str>,
+    pub(super) variant: Variant,
+    /// The type of a single-type service.
+    service: Option<TypeUrl>,
+    types: BTreeMap<(Rank, TypeUrl), Subscription>,
+    nonces: u64,
+    /// It is to be polled; the caller has been told.
+    pub(super) woken: bool,
+}
+
+impl Stream {
+    pub(super) fn new(key: StreamKey, node: Arc<str>, variant: Variant, service: Option<TypeUrl>) -> Self {
+        Self { key, node, variant, service, types: BTreeMap::new(), nonces: 0, woken: false }
+    }
+
+    pub(super) fn subscription(&self, type_url: &TypeUrl) -> Option<&Subscription> {
+        self.types.get(&(Rank::of(type_url), type_url.clone()))
+    }
+
+    pub(super) fn subscription_mut(&mut self, kind: &(Rank, TypeUrl)) -> Option<&mut Subscription> {
+        self.types.get_mut(kind)
+    }
+
+    pub(super) fn subscriptions(&self) -> impl Iterator<Item = (&TypeUrl, &Subscription)> {
+        self.types.iter().map(|((_, type_url), subscription)| (type_url, subscription))
+    }
+
+    /// The type that a request is about.
+    fn type_of(&self, asked: &str) -> Result<TypeUrl, RequestError> {
+        match &self.service {
+            Some(served) if asked.is_empty() || *served.0 == *asked => Ok(served.clone()),
+            Some(served) => Err(RequestError::WrongType { served: served.clone(), asked: asked.to_owned() }),
+            None if asked.is_empty() => Err(RequestError::NoType),
+            None => Ok(asked.into()),
+        }
+    }
+
+    fn check(&self, type_url: &TypeUrl, more: usize, limits: &Limits) -> Result<(), Exceeded> {
+        if self.types.len() >= limits.types && self.subscription(type_url).is_none() {
+            return Err(Exceeded::Types(limits.types));
+        }
+        let names: usize = self.types.values().map(Subscription::names).sum();
+        if names + more > limits.names {
+            return Err(Exceeded::Names(limits.names));
+        }
+        Ok(())
+    }
+
+    /// The subscription to a type, and whether it is new.
+    fn subscribe(&mut self, tables: &mut Tables, type_url: &TypeUrl) -> bool {
+        let key = (Rank::of(type_url), type_url.clone());
+        let first = !self.types.contains_key(&key);
+        if first {
+            self.types.insert(key, Subscription::default());
+            let table = tables.entry(type_url.clone()).or_insert_with(|| Table::new(type_url.clone()));
+            table.subscriptions += 1;
+        }
+        first
+    }
+
+    /// The next response; `None`: nothing is to be said now.
+    pub(super) fn poll(&mut self, around: &mut Around<'_>) -> Option<Response> {
+        let due = self.types.iter().filter(|(_, subscription)| subscription.is_due());
+        let due: Vec<(Rank, TypeUrl)> = due.map(|(key, _)| key.clone()).collect();
+        due.iter().find_map(|key| self.poll_type(key, around))
+    }
+
+    fn poll_type(&mut self, key: &(Rank, TypeUrl), around: &mut Around<'_>) -> Option<Response> {
+        if self.must_wait(key, around.tables) {
+            return None;
+        }
+        let may_remove = self.may_remove(key, around.tables);
+        let manner = self.manner(key);
+        let subscription = self.types.get_mut(key)?;
+        let table = around.tables.get_mut(&key.1)?;
+        let sum = subscription.sum(table);
+        if manner == Manner::Full && subscription.has_refused_set(sum) {
+            subscription.park();
+            return None;
+        }
+        let taken = subscription.take(table, manner, may_remove)?;
+        self.nonces += 1;
+        let response = match self.variant {
+            Variant::Delta => delta::response(subscription, table, &taken, self.nonces, around.identifier),
+            Variant::StateOfTheWorld => {
+                sotw::response(subscription, table, &taken, manner, self.nonces, around.identifier)
+            }
+        };
+        let changed = if key.0 == Rank::Clusters { served_names(table, &taken.told) } else { Vec::new() };
+        subscription.sent(self.nonces, around.seq, taken.told);
+        self.resend_endpoints(&changed, around.tables);
+        Some(response)
+    }
+
+    fn manner(&self, key: &(Rank, TypeUrl)) -> Manner {
+        match self.variant {
+            Variant::Delta => Manner::Delta,
+            Variant::StateOfTheWorld => {
+                let wildcard = self.types.get(key).is_some_and(Subscription::is_wildcard);
+                if wildcard || order::is_full_state(&key.1) { Manner::Full } else { Manner::Partial }
+            }
+        }
+    }
+
+    /// What refers to clusters waits for those of the same change, or an older one.
+    fn must_wait(&self, key: &(Rank, TypeUrl), tables: &Tables) -> bool {
+        let newest = || self.types.get(key)?.newest(tables.get(&key.1)?);
+        key.0.follows_clusters()
+            && newest().is_some_and(|newest| {
+                self.each(tables).any(|(rank, subscription, table)| {
+                    rank.removed_last() && subscription.is_behind(table, newest)
+                })
+            })
+    }
+
+    /// What is referred to is removed when the client has answered what referred to it.
+    fn may_remove(&self, key: &(Rank, TypeUrl), tables: &Tables) -> bool {
+        let newest = || self.types.get(key)?.newest_removal(tables.get(&key.1)?);
+        !key.0.removed_last()
+            || newest().is_none_or(|newest| {
+                !self.each(tables).any(|(rank, subscription, _)| {
+                    rank.follows_clusters() && subscription.may_have_from_before(newest)
+                })
+            })
+    }
+
+    fn each<'a>(&'a self, tables: &'a Tables) -> impl Iterator<Item = (Rank, &'a Subscription, &'a Table)> {
+        self.types
+            .iter()
+            .filter_map(|((rank, type_url), subscription)| Some((*rank, subscription, tables.get(type_url)?)))
+    }
+
+    /// A cluster that Envoy gets anew warms until its endpoints come, though Envoy had them (go-control-plane #1035).
+    fn resend_endpoints(&mut self, clusters: &[Arc<str>], tables: &mut Tables) {
+        for ((rank, type_url), subscription) in &mut self.types {
+            let Some(table) = tables.get_mut(type_url).filter(|_| *rank == Rank::Endpoints) else { continue };
+            for name in clusters {
+                if let Some(slot) = table.find(name).filter(|slot| subscription.wants(*slot)) {
+                    subscription.force(table, slot);
+                }
+            }
+        }
+    }
+
+    /// The stream has ended.
+    pub(super) fn close(self, tables: &mut Tables) {
+        for ((_, type_url), subscription) in self.types {
+            if let Some(table) = tables.get_mut(&type_url) {
+                subscription.close(table, self.key);
+                table.subscriptions -= 1;
+                if table.is_unused() {
+                    tables.remove(&type_url);
+                }
+            }
+        }
+    }
+}
+
+/// The names of those that exist.
+fn served_names(table: &Table, slots: &[SlotId]) -> Vec<Arc<str>> {
+    let slots = slots.iter().map(|slot| table.slot(*slot)).filter(|slot| slot.resource.is_some());
+    slots.map(|slot| slot.name.clone()).collect()
+}
+
+/// An answer as events and logs show it.
+fn answer(type_url: &TypeUrl, answered: super::subscription::Answered, refusal: Option<String>) -> Answer {
+    Answer { type_url: type_url.clone(), count: answered.count, resources: answered.resources, refusal }
+}

@@ -1,0 +1,137 @@
+//! State-of-the-world xDS. Source of the rules: Envoy's xDS protocol, "Basic protocol overview" onwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+
+use super::delta::control_plane;
+use super::{Around, Stream, answer};
+use crate::core::event::{Answer, RequestError};
+use crate::core::order::{self, Rank};
+use crate::core::resource::Resource;
+use crate::core::subscription::{Manner, Subscription, Taken, Wildcard};
+use crate::core::table::{SlotId, StreamKey, Table};
+use crate::core::wire::Response;
+
+impl Stream {
+    /// Takes in a request; says what it answered, if anything.
+    pub(in crate::core) fn sotw(
+        &mut self,
+        request: DiscoveryRequest,
+        around: &mut Around<'_>,
+        list: bool,
+    ) -> Result<Option<Answer>, RequestError> {
+        let type_url = self.type_of(&request.type_url)?;
+        let held = self.subscription(&type_url).map_or(0, Subscription::names);
+        self.check(&type_url, request.resource_names.len().saturating_sub(held), around.limits)?;
+        let names = request.resource_names.iter().map(|name| around.limits.name(name).map(Arc::from));
+        let names: BTreeSet<Arc<str>> = names.collect::<Result<_, _>>()?;
+        let first = self.subscribe(around.tables, &type_url);
+        let key = self.key;
+        let (Some(table), Some(subscription)) = (
+            around.tables.get_mut(&type_url),
+            self.subscription_mut(&(Rank::of(&type_url), type_url.clone())),
+        ) else {
+            return Ok(None);
+        };
+        // A client that answers an older response has not seen the newest: it will say all of this again.
+        let nonce = request.response_nonce.parse().unwrap_or(0);
+        if !first && nonce != subscription.nonce() {
+            return Ok(None);
+        }
+        let refusal = request.error_detail.map(|error| error.message);
+        let full = subscription.is_wildcard() || order::is_full_state(&type_url);
+        let answered = match &refusal {
+            None => subscription.ack(table, nonce, list),
+            Some(message) => {
+                let answered = subscription.nack(table, nonce, message, !full);
+                if full && answered.is_some() {
+                    subscription.refuse_set();
+                }
+                answered
+            }
+        };
+        ask(subscription, table, key, first, &names);
+        let served = table.version_of(subscription.sum(table));
+        if first && *served.0 == *request.version_info {
+            subscription.settle_all(table);
+        }
+        Ok(answered.map(|answered| answer(&type_url, answered, refusal)))
+    }
+}
+
+/// The client wants exactly `names`.
+fn ask(
+    subscription: &mut Subscription,
+    table: &mut Table,
+    key: StreamKey,
+    first: bool,
+    names: &BTreeSet<Arc<str>>,
+) {
+    let asked = names.contains("*");
+    let everything = subscription.is_wildcard();
+    let legacy = names.is_empty() && (first || subscription.wildcard == Wildcard::Legacy);
+    let legacy = legacy && order::has_legacy_wildcard(&table.type_url);
+    if asked || legacy {
+        subscription.unanswered |= !subscription.is_wildcard();
+        let wildcard = if asked { Wildcard::Asked } else { Wildcard::Legacy };
+        subscription.want_all(table, key, wildcard, &BTreeMap::new());
+    }
+    let gone: Vec<SlotId> =
+        subscription.named().filter(|slot| !names.contains(&table.slot(*slot).name)).collect();
+    for name in names.iter().filter(|name| &***name != "*") {
+        let known = table.find(name).is_some_and(|slot| subscription.is_named(slot));
+        if !known {
+            subscription.want(table, key, name, None);
+        }
+    }
+    let full = order::is_full_state(&table.type_url);
+    subscription.unanswered |= first && full;
+    for slot in gone {
+        subscription.unwant(table, key, slot, false);
+        // The client's version must not stand for what it has dropped: it could ask for it again on another stream.
+        subscription.unanswered |= !subscription.is_wildcard();
+    }
+    if !asked && !legacy {
+        subscription.unwant_all(table, key);
+        if everything {
+            subscription.unanswered = true;
+            subscription.unpark();
+        }
+    }
+}
+
+pub(super) fn response(
+    subscription: &mut Subscription,
+    table: &Table,
+    taken: &Taken,
+    manner: Manner,
+    nonce: u64,
+    identifier: &str,
+) -> Response {
+    let kept = || taken.kept.iter().filter_map(|slot| table.slot(*slot).lingering.as_ref());
+    let sum = kept().fold(subscription.sum(table), |sum, kept| sum.wrapping_add(kept.mark));
+    subscription.sends_set(sum);
+    let field = |slot: SlotId| Some(table.slot(slot).resource.as_ref()?.sotw());
+    let resources: Vec<Bytes> = match manner {
+        Manner::Full => {
+            let all: Box<dyn Iterator<Item = SlotId>> = if subscription.is_wildcard() {
+                Box::new(table.served().map(|(slot, _)| slot))
+            } else {
+                Box::new(subscription.named())
+            };
+            all.filter_map(field).chain(kept().map(Resource::sotw)).collect()
+        }
+        Manner::Delta | Manner::Partial => taken.told.iter().copied().filter_map(field).collect(),
+    };
+    let head = DiscoveryResponse {
+        version_info: table.version_of(sum).to_string(),
+        type_url: table.type_url.to_string(),
+        nonce: nonce.to_string(),
+        control_plane: control_plane(identifier),
+        ..DiscoveryResponse::default()
+    };
+    Response::sotw(&head, resources)
+}

@@ -1,0 +1,107 @@
+//! What the client said of a response.
+
+use std::sync::Arc;
+
+use super::{Has, Refused, Subscription};
+use crate::core::resource::Version;
+use crate::core::table::{SlotId, Table};
+
+/// So much of a client's words is kept, in bytes.
+const WORDS: usize = 4096;
+
+/// The resources of an answered response. Names and versions are listed only if wanted.
+#[derive(Debug)]
+pub(in crate::core) struct Answered {
+    pub(in crate::core) count: usize,
+    pub(in crate::core) resources: Vec<(Arc<str>, Option<Version>)>,
+}
+
+impl Subscription {
+    /// The client has applied the response with this nonce; `None` when no such response is unanswered.
+    pub(in crate::core) fn ack(&mut self, table: &mut Table, nonce: u64, list: bool) -> Option<Answered> {
+        let outstanding = self.outstanding.take_if(|outstanding| outstanding.nonce == nonce)?;
+        let mut answered = Answered { count: outstanding.slots.len(), resources: Vec::new() };
+        self.refused_set = None;
+        for slot in outstanding.slots {
+            let (name, version) = self.was_sent(table, slot);
+            if self.dirty.contains(&slot) {
+                let held = self.held.entry(slot).or_default();
+                held.has = Has::of(version.as_ref());
+                held.applied = outstanding.seq;
+            } else {
+                self.held.remove(&slot);
+                table.settled(slot);
+            }
+            if list {
+                answered.resources.push((name, version));
+            }
+        }
+        Some(answered)
+    }
+
+    /// The client has refused the response with this nonce; `None` when no such response is unanswered. If it told more
+    /// than one resource, they are told again in parts until it is known which of them were refused (`isolate`).
+    pub(in crate::core) fn nack(
+        &mut self,
+        table: &Table,
+        nonce: u64,
+        message: &str,
+        isolate: bool,
+    ) -> Option<Answered> {
+        let outstanding = self.outstanding.take_if(|outstanding| outstanding.nonce == nonce)?;
+        let cut = (0..=WORDS.min(message.len())).rev().find(|at| message.is_char_boundary(*at));
+        let words: Arc<str> = message[..cut.unwrap_or(0)].into();
+        let isolate = isolate && outstanding.slots.len() > 1;
+        let mut answered = Answered { count: outstanding.slots.len(), resources: Vec::new() };
+        let mut suspects = Vec::new();
+        for slot in outstanding.slots {
+            let (name, version) = self.was_sent(table, slot);
+            let dirty = self.dirty.contains(&slot);
+            let held = self.held.entry(slot).or_default();
+            held.has = Has::Unknown;
+            if !isolate {
+                held.refused = Some(Refused { version: version.clone(), message: words.clone() });
+            } else if !dirty {
+                suspects.push((slot, words.contains(&*name)));
+            }
+            answered.resources.push((name, version));
+        }
+        self.isolating.extend(parts(&suspects));
+        Some(answered)
+    }
+
+    /// The response on its way leaves the client with the set of this hash.
+    pub(in crate::core) fn sends_set(&mut self, sum: u128) {
+        self.sent_sum = sum;
+    }
+
+    /// The client has refused the whole of the last set.
+    pub(in crate::core) fn refuse_set(&mut self) {
+        self.refused_set = Some(self.sent_sum);
+    }
+
+    pub(in crate::core) fn has_refused_set(&self, sum: u128) -> bool {
+        self.refused_set == Some(sum)
+    }
+
+    /// The name of a slot, and the version that was on its way.
+    fn was_sent(&mut self, table: &Table, slot: SlotId) -> (Arc<str>, Option<Version>) {
+        let entry = table.slot(slot);
+        let replaced = self.held.get_mut(&slot).and_then(|held| held.in_flight.take());
+        (entry.name.clone(), replaced.unwrap_or_else(|| entry.version().cloned()))
+    }
+}
+
+/// Two parts, the second to be tried first: those that the client's words do not name, if they name some; else halves.
+fn parts(suspects: &[(SlotId, bool)]) -> impl Iterator<Item = Vec<SlotId>> {
+    let named = suspects.iter().filter(|(_, named)| *named).count();
+    let by_name = named > 0 && named < suspects.len();
+    let half = suspects.len() / 2;
+    let in_first =
+        move |(at, (_, named)): &(usize, &(SlotId, bool))| if by_name { *named } else { *at < half };
+    let (first, second): (Vec<_>, Vec<_>) = suspects.iter().enumerate().partition(in_first);
+    let slots = |part: Vec<(usize, &(SlotId, bool))>| {
+        part.into_iter().map(|(_, (slot, _))| *slot).collect::<Vec<_>>()
+    };
+    [slots(first), slots(second)].into_iter().filter(|part| !part.is_empty())
+}

@@ -1,0 +1,370 @@
+//! What one stream wants of one type, and how far it has come. Small when nothing is on its way: what the client has
+//! applied as it is served now takes no memory but its name's place among those asked for.
+
+mod answer;
+mod take;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::resource::Version;
+use super::table::{Replaced, SlotId, StreamKey, Table};
+
+pub(super) use answer::Answered;
+pub(super) use take::{Manner, Taken};
+
+/// Whether everything is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Wildcard {
+    #[default]
+    No,
+    /// By a first request without names; ends when names are given.
+    Legacy,
+    /// By `*`.
+    Asked,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Subscription {
+    pub(super) wildcard: Wildcard,
+    named: BTreeSet<SlotId>,
+    /// The sum of the marks of what is named.
+    named_sum: u128,
+    /// To be looked at before the next response.
+    dirty: BTreeSet<SlotId>,
+    /// What the client has of those that are not settled. A dirty one without an entry is new to the client.
+    held: BTreeMap<SlotId, Held>,
+    outstanding: Option<Outstanding>,
+    /// Parts of refused responses, to be sent again one by one until it is known what was refused.
+    isolating: Vec<Vec<SlotId>>,
+    /// The first answer goes out even when empty.
+    pub(super) unanswered: bool,
+    /// Of the last response; 0 before the first.
+    nonce: u64,
+    /// The hash of the set that the last state-of-the-world response left the client with.
+    sent_sum: u128,
+    /// The set that a client of full states has refused.
+    refused_set: Option<u128>,
+}
+
+/// A response that has not been answered.
+#[derive(Debug)]
+struct Outstanding {
+    nonce: u64,
+    /// The group's count of changes when it was made.
+    seq: u64,
+    /// What it told, sorted.
+    slots: Vec<SlotId>,
+}
+
+/// What the client has of a resource that it has not applied as it is served now.
+#[derive(Debug, Default)]
+struct Held {
+    has: Has,
+    /// It has applied what was served at this count of changes.
+    applied: u64,
+    /// The version on its way, when it is no longer the one served; inside, `None` is a removal.
+    in_flight: Option<Option<Version>>,
+    refused: Option<Refused>,
+    /// To be sent even if the client has it.
+    forced: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Has {
+    #[default]
+    Nothing,
+    Version(Version),
+    /// It has refused a response and may have applied parts of it.
+    Unknown,
+}
+
+impl Has {
+    fn of(version: Option<&Version>) -> Self {
+        version.map_or(Self::Nothing, |version| Self::Version(version.clone()))
+    }
+
+    fn is(&self, version: Option<&Version>) -> bool {
+        match self {
+            Self::Nothing => version.is_none(),
+            Self::Version(has) => version == Some(has),
+            Self::Unknown => false,
+        }
+    }
+}
+
+/// What the client would not apply.
+#[derive(Debug, Clone)]
+pub(super) struct Refused {
+    pub(super) version: Option<Version>,
+    pub(super) message: Arc<str>,
+}
+
+impl Subscription {
+    pub(super) fn is_wildcard(&self) -> bool {
+        self.wildcard != Wildcard::No
+    }
+
+    pub(super) fn wants(&self, slot: SlotId) -> bool {
+        self.is_wildcard() || self.named.contains(&slot)
+    }
+
+    pub(super) fn is_named(&self, slot: SlotId) -> bool {
+        self.named.contains(&slot)
+    }
+
+    pub(super) fn names(&self) -> usize {
+        self.named.len()
+    }
+
+    pub(super) fn named(&self) -> impl Iterator<Item = SlotId> {
+        self.named.iter().copied()
+    }
+
+    /// The hash of all that is served of what is wanted.
+    pub(super) fn sum(&self, table: &Table) -> u128 {
+        if self.is_wildcard() { table.sum() } else { self.named_sum }
+    }
+
+    /// Whether there may be something to say, and the last response is answered.
+    pub(super) fn is_due(&self) -> bool {
+        self.outstanding.is_none()
+            && (self.unanswered || !self.dirty.is_empty() || !self.isolating.is_empty())
+    }
+
+    fn in_flight(&self, slot: SlotId) -> bool {
+        self.outstanding.as_ref().is_some_and(|outstanding| outstanding.slots.binary_search(&slot).is_ok())
+    }
+
+    /// The client has applied what is served now.
+    fn is_settled(&self, slot: SlotId) -> bool {
+        !self.dirty.contains(&slot) && !self.held.contains_key(&slot) && !self.in_flight(slot)
+    }
+
+    /// Whether the client has applied what was served at `seq`, or something later.
+    pub(super) fn has_applied(&self, slot: SlotId, seq: u64) -> bool {
+        self.is_settled(slot) || self.held.get(&slot).is_some_and(|held| held.applied >= seq)
+    }
+
+    /// The version that the client has applied, as far as known; `served` is what is served.
+    pub(super) fn applied(&self, slot: SlotId, served: Option<&Version>) -> Option<Version> {
+        if self.is_settled(slot) {
+            return served.cloned();
+        }
+        match &self.held.get(&slot)?.has {
+            Has::Version(version) => Some(version.clone()),
+            Has::Nothing | Has::Unknown => None,
+        }
+    }
+
+    /// How many resources wait to be sent or answered.
+    pub(super) fn unsettled(&self) -> usize {
+        let sent = self.outstanding.as_ref().map_or(0, |outstanding| outstanding.slots.len());
+        self.dirty.len() + sent + self.isolating.iter().map(Vec::len).sum::<usize>()
+    }
+
+    pub(super) fn refused(&self) -> impl Iterator<Item = (SlotId, &Refused)> {
+        self.held.iter().filter_map(|(slot, held)| Some((*slot, held.refused.as_ref()?)))
+    }
+
+    /// A resource that is wanted was set or removed, at `seq`.
+    pub(super) fn changed(&mut self, table: &mut Table, replaced: &Replaced, seq: u64) {
+        let slot = replaced.slot;
+        if self.is_settled(slot) {
+            table.slot_mut(slot).unsettled += 1;
+            let has = Has::of(replaced.version.as_ref());
+            self.held.insert(slot, Held { has, applied: seq - 1, ..Held::default() });
+        } else if self.in_flight(slot) {
+            let held = self.held.entry(slot).or_default();
+            held.in_flight.get_or_insert_with(|| replaced.version.clone());
+        }
+        self.mark_dirty(slot);
+        if self.named.contains(&slot) {
+            let mark = table.slot(slot).mark();
+            self.named_sum = self.named_sum.wrapping_sub(replaced.mark).wrapping_add(mark);
+        }
+    }
+
+    fn mark_dirty(&mut self, slot: SlotId) {
+        self.dirty.insert(slot);
+        self.leave_isolation(slot);
+    }
+
+    fn leave_isolation(&mut self, slot: SlotId) {
+        self.isolating.iter_mut().for_each(|part| part.retain(|other| *other != slot));
+        self.isolating.retain(|part| !part.is_empty());
+    }
+
+    /// Wants a slot for the first time; `known` is what the client says it has.
+    fn begin(&mut self, table: &mut Table, slot: SlotId, known: Option<Version>) {
+        let entry = table.slot_mut(slot);
+        match known {
+            Some(known) if entry.version() == Some(&known) => return,
+            Some(known) => {
+                self.held.insert(slot, Held { has: Has::Version(known), ..Held::default() });
+            }
+            None => {}
+        }
+        entry.unsettled += 1;
+        self.dirty.insert(slot);
+    }
+
+    /// Wants everything; `known` is what the client says it has.
+    pub(super) fn want_all(
+        &mut self,
+        table: &mut Table,
+        stream: StreamKey,
+        wildcard: Wildcard,
+        known: &BTreeMap<Arc<str>, Version>,
+    ) {
+        if self.is_wildcard() {
+            self.wildcard = wildcard;
+            return;
+        }
+        self.wildcard = wildcard;
+        table.everyone.add(stream);
+        let served: Vec<SlotId> = table.served().map(|(slot, _)| slot).collect();
+        for slot in served {
+            if !self.named.contains(&slot) {
+                let known = known.get(&table.slot(slot).name).cloned();
+                self.begin(table, slot, known);
+            }
+        }
+        for (name, version) in known {
+            let slot = table.intern(name);
+            if table.slot(slot).resource.is_none() && !self.named.contains(&slot) {
+                self.begin(table, slot, Some(version.clone()));
+            }
+        }
+    }
+
+    /// Wants a name. One that is wanted already is sent again, unless `known`, what the client says it has, is it.
+    pub(super) fn want(
+        &mut self,
+        table: &mut Table,
+        stream: StreamKey,
+        name: &Arc<str>,
+        known: Option<&Version>,
+    ) {
+        let slot = table.intern(name);
+        let wanted = self.wants(slot);
+        if self.named.insert(slot) {
+            table.slot_mut(slot).named.add(stream);
+            self.named_sum = self.named_sum.wrapping_add(table.slot(slot).mark());
+        }
+        if !wanted {
+            self.begin(table, slot, known.cloned());
+        } else if known.is_none() {
+            self.force(table, slot);
+        }
+    }
+
+    /// Sends a wanted slot again, whether the client has it or not.
+    pub(super) fn force(&mut self, table: &mut Table, slot: SlotId) {
+        let settled = self.is_settled(slot);
+        if !settled && !self.held.contains_key(&slot) && !self.in_flight(slot) {
+            return;
+        }
+        let entry = table.slot_mut(slot);
+        let has = if settled { Has::of(entry.version()) } else { Has::Unknown };
+        entry.unsettled += u32::from(settled);
+        self.held.entry(slot).or_insert_with(|| Held { has, ..Held::default() }).forced = true;
+        self.mark_dirty(slot);
+    }
+
+    /// Wants a name no longer. If everything is wanted it stays, and can be sent again (`again`): the client then knows
+    /// how it fares without the name.
+    pub(super) fn unwant(&mut self, table: &mut Table, stream: StreamKey, slot: SlotId, again: bool) {
+        if !self.named.remove(&slot) {
+            return;
+        }
+        let entry = table.slot_mut(slot);
+        entry.named.remove(stream);
+        self.named_sum = self.named_sum.wrapping_sub(entry.mark());
+        if !self.is_wildcard() {
+            self.forget(table, slot);
+        } else if again {
+            self.force(table, slot);
+        } else if self.is_settled(slot) {
+            table.release(slot);
+        }
+    }
+
+    /// Wants only what is named from now on.
+    pub(super) fn unwant_all(&mut self, table: &mut Table, stream: StreamKey) {
+        if !self.is_wildcard() {
+            return;
+        }
+        self.wildcard = Wildcard::No;
+        table.everyone.remove(stream);
+        for slot in self.all_unsettled() {
+            if !self.named.contains(&slot) {
+                self.forget(table, slot);
+            }
+        }
+    }
+
+    fn all_unsettled(&self) -> BTreeSet<SlotId> {
+        let sent = self.outstanding.iter().flat_map(|outstanding| &outstanding.slots);
+        self.dirty.iter().chain(self.held.keys()).chain(sent).copied().collect()
+    }
+
+    /// Drops all state of a slot that is wanted no longer.
+    fn forget(&mut self, table: &mut Table, slot: SlotId) {
+        if self.is_settled(slot) {
+            table.release(slot);
+            return;
+        }
+        self.leave_isolation(slot);
+        self.dirty.remove(&slot);
+        self.held.remove(&slot);
+        if let Some(outstanding) = &mut self.outstanding
+            && let Ok(at) = outstanding.slots.binary_search(&slot)
+        {
+            outstanding.slots.remove(at);
+        }
+        table.settled(slot);
+    }
+
+    /// The client has everything as it is served now.
+    pub(super) fn settle_all(&mut self, table: &mut Table) {
+        for slot in std::mem::take(&mut self.dirty) {
+            self.held.remove(&slot);
+            table.settled(slot);
+        }
+        self.unanswered = false;
+    }
+
+    /// The stream has ended.
+    pub(super) fn close(mut self, table: &mut Table, stream: StreamKey) {
+        self.unwant_all(table, stream);
+        for slot in std::mem::take(&mut self.named) {
+            table.slot_mut(slot).named.remove(stream);
+            self.forget(table, slot);
+        }
+    }
+
+    /// Whether something is to be told, or unanswered, that changed at or before `seq`. Removals yet to be told do not
+    /// count: they wait for others themselves.
+    pub(super) fn is_behind(&self, table: &Table, seq: u64) -> bool {
+        let sent = self.outstanding.iter().flat_map(|outstanding| &outstanding.slots);
+        let dirty = self.dirty.iter().filter(|slot| table.slot(**slot).resource.is_some());
+        dirty.chain(sent).any(|slot| table.slot(*slot).seq <= seq)
+    }
+
+    /// Whether the client may still have what was replaced at `seq`: it has not taken, or has refused, what came then.
+    pub(super) fn may_have_from_before(&self, seq: u64) -> bool {
+        self.held.values().any(|held| held.has != Has::Nothing && held.applied < seq)
+    }
+
+    /// When the newest of what is to be told changed; `None`: nothing is.
+    pub(super) fn newest(&self, table: &Table) -> Option<u64> {
+        self.dirty.iter().map(|slot| table.slot(*slot).seq).max()
+    }
+
+    /// When the newest of the removals to be told happened.
+    pub(super) fn newest_removal(&self, table: &Table) -> Option<u64> {
+        let removed = self.dirty.iter().map(|slot| table.slot(*slot)).filter(|slot| slot.resource.is_none());
+        removed.map(|slot| slot.seq).max()
+    }
+}

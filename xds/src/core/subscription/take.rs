@@ -1,0 +1,140 @@
+//! What the next response tells.
+
+use super::{Has, Held, Outstanding, Subscription};
+use crate::core::table::{SlotId, Table};
+
+/// How a response of this type is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::core) enum Manner {
+    /// Each resource and each removal that is new.
+    Delta,
+    /// Each resource that is new; removals cannot be told.
+    Partial,
+    /// All resources, when any is new or removed.
+    Full,
+}
+
+/// What to tell.
+#[derive(Debug)]
+pub(in crate::core) struct Taken {
+    /// New to the client, sorted.
+    pub(in crate::core) told: Vec<SlotId>,
+    /// Removed, and to be kept by the client for now.
+    pub(in crate::core) kept: Vec<SlotId>,
+}
+
+/// What is to be done about a slot.
+enum Step {
+    Tell,
+    /// The client has it.
+    Settle,
+    /// The client has refused it.
+    Park,
+    /// It is gone; that is told later.
+    Keep,
+}
+
+impl Subscription {
+    /// What the next response tells; `None`: nothing is to be said, or the last response is unanswered. The caller sends
+    /// what it is given and calls [`Self::sent`].
+    pub(in crate::core) fn take(
+        &mut self,
+        table: &mut Table,
+        manner: Manner,
+        may_remove: bool,
+    ) -> Option<Taken> {
+        if self.outstanding.is_some() {
+            return None;
+        }
+        let mut taken = Taken { told: Vec::new(), kept: Vec::new() };
+        for slot in std::mem::take(&mut self.dirty) {
+            match self.step(table, slot, manner, may_remove) {
+                Step::Tell => taken.told.push(slot),
+                Step::Park => {}
+                Step::Keep => {
+                    self.dirty.insert(slot);
+                    taken.kept.push(slot);
+                }
+                Step::Settle => {
+                    self.held.remove(&slot);
+                    table.settled(slot);
+                }
+            }
+        }
+        if taken.told.is_empty()
+            && let Some(part) = self.isolating.pop()
+        {
+            taken.told = part;
+        }
+        if taken.told.is_empty() && !self.unanswered {
+            return None;
+        }
+        if manner == Manner::Full {
+            // A full state also tells again what was refused with an older one, or in part.
+            self.isolating.clear();
+            let kept = &taken.kept;
+            taken.told.extend(self.held.keys().filter(|slot| !kept.contains(slot)));
+            taken.told.sort_unstable();
+            taken.told.dedup();
+        }
+        for slot in &taken.told {
+            if let Some(held) = self.held.get_mut(slot) {
+                held.forced = false;
+                held.refused = None;
+            }
+        }
+        Some(taken)
+    }
+
+    /// What waits was refused as part of the set that would be sent: it waits for another set.
+    pub(in crate::core) fn park(&mut self) {
+        for slot in std::mem::take(&mut self.dirty) {
+            let held = self.held.entry(slot).or_default();
+            held.has = Has::Unknown;
+            held.forced = false;
+        }
+        self.isolating.clear();
+        self.unanswered = false;
+    }
+
+    /// What was refused is tried again: responses are made in another manner from now on.
+    pub(in crate::core) fn unpark(&mut self) {
+        for (slot, held) in &mut self.held {
+            held.refused = None;
+            self.dirty.insert(*slot);
+        }
+    }
+
+    fn step(&self, table: &Table, slot: SlotId, manner: Manner, may_remove: bool) -> Step {
+        let version = table.slot(slot).version();
+        let may_have = matches!(self.held.get(&slot), Some(Held { has: Has::Version(_) | Has::Unknown, .. }));
+        if version.is_none() {
+            match manner {
+                Manner::Partial => return Step::Settle,
+                Manner::Delta | Manner::Full if may_have && !may_remove => return Step::Keep,
+                Manner::Delta | Manner::Full => {}
+            }
+        }
+        match self.held.get(&slot) {
+            Some(Held { forced: true, .. }) => Step::Tell,
+            Some(Held { refused: Some(refused), .. }) if refused.version.as_ref() == version => Step::Park,
+            Some(Held { has, .. }) if has.is(version) => Step::Settle,
+            // A name that does not exist is said to be removed. So is what vanished before it was sent: a client that gave
+            // everything up and asked for it again may have it from a response that was on its way.
+            None if version.is_none() && manner == Manner::Full => Step::Settle,
+            Some(_) | None => Step::Tell,
+        }
+    }
+
+    /// A response with `told` is on its way.
+    pub(in crate::core) fn sent(&mut self, nonce: u64, seq: u64, told: Vec<SlotId>) {
+        self.nonce = nonce;
+        self.unanswered = false;
+        self.outstanding = Some(Outstanding { nonce, seq, slots: told });
+    }
+
+    /// The nonce of the last response; 0 before the first.
+    pub(in crate::core) fn nonce(&self) -> u64 {
+        self.nonce
+    }
+}

@@ -1,0 +1,57 @@
+use super::*;
+
+fn client(limits: Limits) -> Delta {
+    Delta::over(Hub::new(limits, String::new()))
+}
+
+fn names_of(count: usize) -> Vec<String> {
+    (0..count).map(|n| n.to_string()).collect()
+}
+
+fn exceeded(client: &mut Delta, type_url: &str, names: Vec<String>) -> Option<String> {
+    let request = DeltaDiscoveryRequest {
+        type_url: type_url.into(),
+        resource_names_subscribe: names,
+        ..Default::default()
+    };
+    client.hub.delta(client.id, request, false).err().map(|error| error.to_string())
+}
+
+#[test]
+fn types_names_and_their_length_are_limited_and_the_error_says_which() {
+    let mut client = client(Limits { types: 2, names: 10, name_length: 5, ..Limits::default() });
+    assert_eq!(exceeded(&mut client, CDS, names_of(6)), None);
+    assert_eq!(exceeded(&mut client, EDS, names_of(4)), None);
+    let error = exceeded(&mut client, EDS, vec!["x".into()]).expect("too many names");
+    assert_eq!(error, "more than 10 names subscribed to, or stated, on one stream");
+    let error = exceeded(&mut client, RDS, Vec::new()).expect("too many types");
+    assert_eq!(error, "more than 2 types on one stream");
+    client.unask(EDS, &["0"]);
+    let error = exceeded(&mut client, EDS, vec!["abcdef".into()]).expect("too long a name");
+    assert_eq!(error, "a resource name of 6 bytes: at most 5 are taken");
+}
+
+#[test]
+fn streams_of_a_node_are_limited() {
+    let mut client = client(Limits { streams_of_node: 1, ..Limits::default() });
+    let error = client.hub.open("node".into(), Variant::Delta, None).expect_err("too many");
+    assert!(error.to_string().starts_with("the limit of 1 streams for node \"node\" is reached"), "{error}");
+    client.hub.open("other".into(), Variant::Delta, None).expect("room");
+    client.hub.close(client.id);
+    client.hub.open("node".into(), Variant::Delta, None).expect("room again");
+}
+
+#[test]
+fn an_aggregated_stream_needs_a_type_and_a_single_type_one_knows_it() {
+    let mut client = client(Limits::default());
+    assert_eq!(
+        client.hub.delta(client.id, DeltaDiscoveryRequest::default(), false),
+        Err(RequestError::NoType)
+    );
+    client.set(CDS, "a", "1");
+    client.id = client.hub.open("node".into(), Variant::Delta, Some(CDS.into())).expect("room");
+    client.ask("", &[]);
+    assert_eq!(names(&client.acked()), ["a"]);
+    let error = exceeded(&mut client, EDS, Vec::new()).expect("another type");
+    assert_eq!(error, format!("this service serves type {CDS}, not {EDS}"));
+}

@@ -1,0 +1,136 @@
+use super::*;
+
+#[test]
+fn a_changed_cluster_brings_its_endpoints_again() {
+    let mut client = Delta::new();
+    client.set(CDS, "a", "1");
+    client.set(EDS, "a", "1");
+    client.ask(CDS, &[]);
+    client.acked();
+    client.ask(EDS, &["a"]);
+    client.acked();
+    client.set(CDS, "a", "2");
+    assert_eq!(client.acked().type_url, CDS);
+    let endpoints = client.acked();
+    assert_eq!((endpoints.type_url.as_str(), names(&endpoints)), (EDS, vec!["a"]));
+}
+
+#[test]
+fn a_cluster_is_removed_only_after_the_routes_that_used_it() {
+    let mut client = Delta::new();
+    client.set(CDS, "a", "1");
+    client.set(RDS, "routes", "to a");
+    client.ask(CDS, &[]);
+    client.acked();
+    client.ask(RDS, &["routes"]);
+    client.acked();
+    client.hub.apply([Change::remove(CDS, "a"), set(RDS, "routes", "to none")]);
+    let routes = client.next().expect("a response");
+    assert_eq!(routes.type_url, RDS);
+    assert_eq!(client.next(), None, "until the client has answered");
+    client.ack(&routes);
+    assert_eq!(client.acked().removed_resources, ["a"]);
+}
+
+#[test]
+fn a_cluster_stays_while_the_routes_without_it_are_refused() {
+    let mut client = Delta::new();
+    client.set(CDS, "a", "1");
+    client.set(RDS, "routes", "to a");
+    client.ask(CDS, &[]);
+    client.acked();
+    client.ask(RDS, &["routes"]);
+    client.acked();
+    client.hub.apply([Change::remove(CDS, "a"), set(RDS, "routes", "bad")]);
+    let routes = client.next().expect("a response");
+    client.nack(&routes, "no");
+    assert_eq!(client.next(), None, "the client still routes to it");
+    client.set(RDS, "routes", "to none");
+    assert_eq!(client.acked().type_url, RDS);
+    assert_eq!(client.acked().removed_resources, ["a"]);
+}
+
+#[test]
+fn routes_wait_until_the_clusters_of_the_same_change_have_warmed() {
+    let mut client = Delta::new();
+    client.ask(CDS, &[]);
+    client.acked();
+    client.ask(RDS, &["routes"]);
+    client.acked();
+    client.hub.apply([set(RDS, "routes", "to a"), set(CDS, "a", "1"), set(EDS, "a", "1")]);
+    let clusters = client.next().expect("a response");
+    assert_eq!(clusters.type_url, CDS);
+    assert_eq!(client.next(), None);
+    client.ask(EDS, &["a"]);
+    let endpoints = client.next().expect("a response");
+    assert_eq!(
+        endpoints.type_url, EDS,
+        "endpoints do not wait for the answer: Envoy gives it when they have come"
+    );
+    assert_eq!(client.next(), None);
+    client.ack(&endpoints);
+    client.ack(&clusters);
+    assert_eq!(client.acked().type_url, RDS);
+}
+
+#[test]
+fn routes_do_not_wait_for_later_changes_of_endpoints() {
+    let mut client = Delta::new();
+    client.set(EDS, "a", "1");
+    client.ask(EDS, &["a"]);
+    client.acked();
+    client.ask(RDS, &["routes"]);
+    client.acked();
+    client.set(RDS, "routes", "1");
+    client.set(EDS, "a", "2");
+    assert_eq!(client.next().expect("a response").type_url, EDS);
+    assert_eq!(client.next().expect("a response").type_url, RDS);
+}
+
+#[test]
+fn types_that_refer_to_nothing_wait_for_nothing() {
+    let mut client = Delta::new();
+    client.set(CDS, "a", "1");
+    client.set("custom.Type", "x", "1");
+    client.ask("custom.Type", &[]);
+    client.ask(CDS, &[]);
+    assert_eq!(client.next().expect("a response").type_url, CDS);
+    assert_eq!(client.next().expect("a response").type_url, "custom.Type");
+}
+
+#[test]
+fn a_full_state_keeps_a_removed_cluster_until_the_routes_have_left_it() {
+    let mut client = Sotw::new();
+    client.set(CDS, "a", "a1");
+    client.set(CDS, "b", "b1");
+    client.set(RDS, "routes", "to a");
+    client.ask(CDS, &[], "");
+    let both = client.acked(&[]).version_info;
+    client.ask(RDS, &["routes"], "");
+    client.acked(&["routes"]);
+    client.hub.apply([Change::remove(CDS, "a"), set(CDS, "c", "c1"), set(RDS, "routes", "to c")]);
+    let added = client.acked(&[]);
+    assert_eq!(contents(&added), ["a1", "b1", "c1"]);
+    assert_ne!(added.version_info, both);
+    assert_eq!(client.next().expect("a response").type_url, RDS);
+    assert_eq!(client.next(), None);
+    client.ask(RDS, &["routes"], "4");
+    let last = client.acked(&[]);
+    assert_eq!(contents(&last), ["b1", "c1"]);
+    assert_ne!(last.version_info, added.version_info);
+}
+
+#[test]
+fn a_full_state_brings_the_endpoints_of_changed_clusters_again() {
+    let mut client = Sotw::new();
+    client.set(CDS, "a", "a1");
+    client.set(CDS, "b", "b1");
+    client.hub.apply([set(EDS, "a", "a"), set(EDS, "b", "b")]);
+    client.ask(CDS, &[], "");
+    client.acked(&[]);
+    client.ask(EDS, &["a", "b"], "");
+    client.acked(&["a", "b"]);
+    client.set(CDS, "a", "a2");
+    client.acked(&[]);
+    assert_eq!(contents(&client.acked(&["a", "b"])), ["a"]);
+}

@@ -1,0 +1,194 @@
+use super::*;
+
+#[test]
+fn an_empty_first_request_means_everything_until_names_are_given_then_nothing() {
+    let mut client = Sotw::new();
+    client.set(CDS, "a", "a1");
+    client.set(CDS, "b", "b1");
+    client.ask(CDS, &[], "");
+    let all = client.acked(&[]);
+    assert_eq!(contents(&all), ["a1", "b1"]);
+    assert_eq!(client.next(), None, "a plain ACK gets no response");
+    client.ask(CDS, &["a"], &all.nonce);
+    let one = client.acked(&["a"]);
+    assert_eq!(contents(&one), ["a1"]);
+    client.ask(CDS, &[], &one.nonce);
+    let none = client.acked(&[]);
+    assert!(none.resources.is_empty());
+    client.set(CDS, "a", "a2");
+    assert_eq!(client.next(), None);
+}
+
+#[test]
+fn clusters_and_listeners_are_sent_whole_routes_and_endpoints_in_part() {
+    let mut client = Sotw::new();
+    for (kind, full) in [(CDS, true), (LDS, true), (RDS, false), (EDS, false)] {
+        client.set(kind, "a", "a1");
+        client.set(kind, "b", "b1");
+        client.ask(kind, &["a", "b"], "");
+        assert_eq!(contents(&client.acked(&["a", "b"])), ["a1", "b1"]);
+        client.set(kind, "a", "a2");
+        let expected: &[&str] = if full { &["a2", "b1"] } else { &["a2"] };
+        assert_eq!(contents(&client.acked(&["a", "b"])), expected, "{kind}");
+    }
+}
+
+#[test]
+fn what_is_removed_is_missing_from_the_full_state() {
+    let mut client = Sotw::new();
+    client.set(CDS, "a", "a1");
+    client.set(CDS, "b", "b1");
+    client.ask(CDS, &[], "");
+    client.acked(&[]);
+    client.remove(CDS, "a");
+    assert_eq!(contents(&client.acked(&[])), ["b1"]);
+    assert_eq!(client.next(), None);
+}
+
+#[test]
+fn a_request_with_a_stale_nonce_is_ignored() {
+    let mut client = Sotw::new();
+    client.set(EDS, "a", "a1");
+    client.set(EDS, "b", "b1");
+    client.ask(EDS, &["a"], "");
+    let first = client.acked(&["a"]);
+    client.set(EDS, "a", "a2");
+    let second = client.next().expect("a response");
+    assert_eq!(client.ask(EDS, &["a", "b"], &first.nonce), None);
+    assert_eq!(client.next(), None);
+    client.ask(EDS, &["a", "b"], &second.nonce);
+    assert_eq!(
+        contents(&client.acked(&["a", "b"])),
+        ["b1"],
+        "said again with the answer to the newest response"
+    );
+}
+
+#[test]
+fn a_name_newly_asked_for_or_asked_for_again_is_sent_though_unchanged() {
+    let mut client = Sotw::new();
+    client.set(EDS, "a", "a1");
+    client.set(EDS, "b", "b1");
+    client.ask(EDS, &["a"], "");
+    let first = client.acked(&["a"]);
+    client.ask(EDS, &["a", "b"], &first.nonce);
+    let second = client.acked(&["a", "b"]);
+    assert_eq!(contents(&second), ["b1"]);
+    client.ask(EDS, &["b"], &second.nonce);
+    let third = client.acked(&["b"]);
+    assert!(third.resources.is_empty(), "only the version moves on");
+    client.ask(EDS, &["a", "b"], &third.nonce);
+    assert_eq!(contents(&client.acked(&["a", "b"])), ["a1"]);
+}
+
+#[test]
+fn a_missing_name_does_not_keep_the_others_and_is_sent_when_it_appears() {
+    let mut client = Sotw::new();
+    client.set(EDS, "a", "a1");
+    client.ask(EDS, &["a", "missing"], "");
+    assert_eq!(contents(&client.acked(&["a", "missing"])), ["a1"]);
+    assert_eq!(client.next(), None);
+    client.set(EDS, "missing", "m1");
+    assert_eq!(contents(&client.acked(&["a", "missing"])), ["m1"]);
+}
+
+#[test]
+fn a_client_that_comes_back_with_the_version_that_is_served_is_sent_nothing() {
+    let mut client = Sotw::new();
+    for (kind, names) in [(CDS, &[][..]), (EDS, &["a", "b"][..])] {
+        client.set(kind, "a", "a1");
+        client.set(kind, "b", "b1");
+        client.ask(kind, names, "");
+        let version = client.acked(names).version_info;
+        client.come_back(kind, names, &version);
+        assert_eq!(client.next(), None);
+        assert!(client.hub.is_acked("node", &kind.into(), "a", u64::MAX));
+        client.set(kind, "a", "a2");
+        client.come_back(kind, names, &version);
+        assert_eq!(contents(&client.acked(names)), ["a2", "b1"]);
+    }
+}
+
+#[test]
+fn the_version_of_names_given_up_does_not_stand_for_them_later() {
+    let mut client = Sotw::new();
+    client.set(EDS, "a", "a1");
+    client.ask(EDS, &["a"], "");
+    let first = client.acked(&["a"]);
+    client.ask(EDS, &[], &first.nonce);
+    let version = client.acked(&[]).version_info;
+    assert_ne!(version, first.version_info);
+    client.come_back(EDS, &["a"], &version);
+    assert_eq!(contents(&client.acked(&["a"])), ["a1"], "the client dropped it meanwhile");
+}
+
+#[test]
+fn a_rejected_set_is_not_sent_again_until_it_changes() {
+    let mut client = Sotw::new();
+    client.set(CDS, "a", "bad");
+    client.ask(CDS, &[], "");
+    let bad = client.next().expect("a response");
+    let answer = client.refuse(&bad, &[], "no").expect("an answer");
+    assert_eq!((answer.refusal.as_deref(), answer.count), (Some("no"), 1));
+    assert_eq!(client.next(), None);
+    client.set(CDS, "b", "b1");
+    assert_eq!(contents(&client.next().expect("a response")), ["b1", "bad"]);
+    assert!(!client.hub.is_acked("node", &CDS.into(), "a", 1));
+}
+
+#[test]
+fn one_bad_assignment_does_not_keep_the_others_of_its_response_from_the_client() {
+    let mut client = Sotw::new();
+    for name in ["a", "b", "c", "d"] {
+        client.set(EDS, name, name);
+    }
+    let all = ["a", "b", "c", "d"];
+    client.ask(EDS, &all, "");
+    let mut applied = Vec::new();
+    while let Some(response) = client.next() {
+        if contents(&response).contains(&"c".to_owned()) {
+            client.refuse(&response, &all, "no");
+        } else {
+            applied.extend(contents(&response));
+            client.ask(EDS, &all, &response.nonce);
+        }
+    }
+    applied.sort();
+    assert_eq!(applied, ["a", "b", "d"]);
+    assert_eq!(client.hub.types(client.id)[0].rejected.len(), 1);
+}
+
+#[test]
+fn only_one_response_of_a_type_is_outstanding_and_the_newest_content_wins() {
+    let mut client = Sotw::new();
+    client.set(CDS, "a", "a1");
+    client.ask(CDS, &[], "");
+    let first = client.next().expect("a response");
+    client.set(CDS, "a", "a2");
+    client.set(CDS, "a", "a3");
+    assert_eq!(client.next(), None);
+    client.ask(CDS, &[], &first.nonce);
+    assert_eq!(contents(&client.acked(&[])), ["a3"]);
+}
+
+#[test]
+fn a_wildcard_and_names_live_together() {
+    let mut client = Sotw::new();
+    client.set(CDS, "a", "a1");
+    client.ask(CDS, &["*", "missing"], "");
+    let first = client.acked(&["*", "missing"]);
+    assert_eq!(contents(&first), ["a1"]);
+    client.ask(CDS, &["missing"], &first.nonce);
+    assert!(client.acked(&["missing"]).resources.is_empty());
+    client.set(CDS, "a", "a2");
+    assert_eq!(client.next(), None);
+    client.set(CDS, "missing", "m1");
+    assert_eq!(contents(&client.acked(&["missing"])), ["m1"]);
+}
+
+#[test]
+fn a_listener_that_does_not_exist_is_answered_at_once() {
+    let mut client = Sotw::new();
+    client.ask(LDS, &["missing"], "");
+    assert!(client.acked(&["missing"]).resources.is_empty());
+}

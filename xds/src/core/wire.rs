@@ -1,0 +1,125 @@
+//! The bytes of responses. A resource is encoded once, laid out so that one buffer serves both variants; a response is
+//! a small head and the ready resources behind it (fields of a protobuf message may come in any order and in pieces).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
+use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+
+// Field numbers. `resources` has the same one in both responses as the `Any` in `Resource`: a delta field's tail is a
+// state-of-the-world field.
+const RESOURCES: u32 = 2;
+const RESOURCE_VERSION: u32 = 1;
+const RESOURCE_ANY: u32 = 2;
+const RESOURCE_NAME: u32 = 3;
+const ANY_TYPE: u32 = 1;
+const ANY_VALUE: u32 = 2;
+
+/// A resource as `resources` field of both responses.
+#[derive(Debug, Clone)]
+pub(super) struct Encoded {
+    bytes: Bytes,
+    /// Where the field of the other variant begins.
+    any: usize,
+    /// Where the message begins.
+    content: usize,
+}
+
+impl Encoded {
+    pub(super) fn new(type_url: &str, name: &str, version: &str, content: &[u8]) -> Self {
+        let any = field_len(ANY_TYPE, type_url.len()) + field_len(ANY_VALUE, content.len());
+        let strings = field_len(RESOURCE_VERSION, version.len()) + field_len(RESOURCE_NAME, name.len());
+        let resource = strings + field_len(RESOURCE_ANY, any);
+        let mut bytes = BytesMut::with_capacity(field_len(RESOURCES, resource));
+        put_head(&mut bytes, RESOURCES, resource);
+        put(&mut bytes, RESOURCE_VERSION, version.as_bytes());
+        put(&mut bytes, RESOURCE_NAME, name.as_bytes());
+        let any_at = bytes.len();
+        put_head(&mut bytes, RESOURCE_ANY, any);
+        put(&mut bytes, ANY_TYPE, type_url.as_bytes());
+        put(&mut bytes, ANY_VALUE, content);
+        let content_at = bytes.len() - content.len();
+        Self { bytes: bytes.freeze(), any: any_at, content: content_at }
+    }
+
+    pub(super) fn delta(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
+    pub(super) fn sotw(&self) -> Bytes {
+        self.bytes.slice(self.any..)
+    }
+
+    pub(super) fn content(&self) -> Bytes {
+        self.bytes.slice(self.content..)
+    }
+}
+
+fn field_len(field: u32, len: usize) -> usize {
+    key_len(field) + encoded_len_varint(len as u64) + len
+}
+
+fn put_head(bytes: &mut BytesMut, field: u32, len: usize) {
+    encode_key(field, WireType::LengthDelimited, bytes);
+    encode_varint(len as u64, bytes);
+}
+
+fn put(bytes: &mut BytesMut, field: u32, value: &[u8]) {
+    put_head(bytes, field, value.len());
+    bytes.put_slice(value);
+}
+
+/// One response, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Response {
+    head: Bytes,
+    resources: Vec<Bytes>,
+}
+
+impl Response {
+    pub(super) fn delta(head: &DeltaDiscoveryResponse, resources: Vec<Bytes>) -> Self {
+        Self { head: head.encode_to_vec().into(), resources }
+    }
+
+    pub(super) fn sotw(head: &DiscoveryResponse, resources: Vec<Bytes>) -> Self {
+        Self { head: head.encode_to_vec().into(), resources }
+    }
+
+    /// How long the encoded message is, in bytes.
+    pub fn encoded_len(&self) -> usize {
+        self.head.len() + self.resources.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// The encoded message, in pieces. The resources among them are shared with other responses.
+    pub fn into_pieces(self) -> impl Iterator<Item = Bytes> {
+        std::iter::once(self.head).chain(self.resources)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envoy_types::pb::envoy::service::discovery::v3::Resource;
+    use envoy_types::pb::google::protobuf::Any;
+
+    use super::*;
+
+    #[test]
+    fn one_buffer_is_a_field_of_both_responses_and_holds_the_content() {
+        let long = "n".repeat(300);
+        for (name, content) in [("", &b""[..]), ("a", b"1"), (&long, &[7; 20_000])] {
+            let encoded = Encoded::new("type", name, "v1", content);
+            let any = Any { type_url: "type".into(), value: content.to_vec() };
+            let resource = Resource {
+                name: name.into(),
+                version: "v1".into(),
+                resource: Some(any.clone()),
+                ..Resource::default()
+            };
+            let delta = DeltaDiscoveryResponse::decode(encoded.delta()).expect("a response");
+            assert_eq!(delta.resources, [resource]);
+            let sotw = DiscoveryResponse::decode(encoded.sotw()).expect("a response");
+            assert_eq!(sotw.resources, [any]);
+            assert_eq!(encoded.content(), content);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How a server is made, and a transport that suits it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use super::{Admit, AdmitAll, Limits, Server, Shared};
+
+/// How many events a slow subscriber may lag behind before it loses the oldest.
+const EVENTS: usize = 1024;
+
+/// How a [`Server`] is made.
+pub struct ServerBuilder {
+    admit: Arc<dyn Admit>,
+    limits: Limits,
+    identifier: String,
+    first_request: Duration,
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Default for ServerBuilder {
+    fn default() -> Self {
+        Self {
+            admit: Arc::new(AdmitAll),
+            limits: Limits::default(),
+            identifier: String::new(),
+            first_request: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ServerBuilder {
+    /// Who is asked about each stream; everyone is admitted by default.
+    #[must_use]
+    pub fn admit(mut self, admit: Arc<dyn Admit>) -> Self {
+        self.admit = admit;
+        self
+    }
+
+    /// What clients may take.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Names this replica to its clients, in each response (`control_plane.identifier`); empty by default: not at all.
+    #[must_use]
+    pub fn identifier(mut self, identifier: impl Into<String>) -> Self {
+        self.identifier = identifier.into();
+        self
+    }
+
+    /// How long a stream may be silent before its first request; 30 s by default.
+    #[must_use]
+    pub fn first_request_within(mut self, limit: Duration) -> Self {
+        self.first_request = limit;
+        self
+    }
+
+    /// The server, with nothing to serve yet.
+    pub fn build(self) -> Server {
+        let (events, _) = broadcast::channel(EVENTS);
+        let shared = Shared {
+            groups: Default::default(),
+            lines: Default::default(),
+            line_closed: Default::default(),
+            opened: Default::default(),
+            draining: Default::default(),
+            events,
+            admit: self.admit,
+            limits: self.limits,
+            identifier: self.identifier,
+            first_request: self.first_request,
+        };
+        Server { shared: Arc::new(shared) }
+    }
+}
+
+/// A transport for long-lived streams: no delay for small messages, and a connection is dead when a ping every 30 s is
+/// not answered within 10 s.
+pub fn transport() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+}

@@ -1,0 +1,62 @@
+//! A stream's place in its group; given back when dropped.
+
+use std::sync::Arc;
+
+use tonic::Status;
+use tracing::{debug, warn};
+
+use super::requests::Request;
+use super::{Event, Snapshot};
+use crate::core::{Answer, RequestError, Response, StreamId};
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) snapshot: Snapshot,
+    pub(super) id: StreamId,
+    /// Unique in this server.
+    pub(super) stream: u64,
+    pub(super) node: Arc<str>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.snapshot.leave(self.id, &self.node);
+        let (group, node) = (self.snapshot.group().clone(), self.node.clone());
+        self.snapshot.tell(|| Event::Disconnected { group, node, stream: self.stream });
+    }
+}
+
+impl Entry {
+    pub(super) fn request(&self, request: Request) -> Result<(), Status> {
+        let answer = self.snapshot.request(self.id, &self.node, request).map_err(|error| match error {
+            RequestError::NoType | RequestError::WrongType { .. } => {
+                Status::invalid_argument(error.to_string())
+            }
+            RequestError::Limit(_) => Status::resource_exhausted(error.to_string()),
+        })?;
+        if let Some(answer) = answer {
+            self.answered(answer);
+        }
+        Ok(())
+    }
+
+    fn answered(&self, answer: Answer) {
+        let Answer { type_url, count, resources, refusal } = answer;
+        let (group, node) = (self.snapshot.group().clone(), self.node.clone());
+        match refusal {
+            None => {
+                debug!(node = &*node, %type_url, count, "ACK");
+                self.snapshot.tell(|| Event::Acked { group, node, type_url, resources });
+            }
+            Some(message) => {
+                let first = resources.first().map_or("", |(name, _)| name);
+                warn!(node = &*node, %type_url, count, first, message, "NACK");
+                self.snapshot.tell(|| Event::Nacked { group, node, type_url, resources, message });
+            }
+        }
+    }
+
+    pub(super) fn poll(&self) -> Option<Response> {
+        self.snapshot.poll(self.id)
+    }
+}

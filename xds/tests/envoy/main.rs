@@ -1,0 +1,10 @@
+//! A real Envoy takes its resources in each of the four ways.
+
+mod life;
+mod mode;
+mod moving;
+mod net;
+mod parts;
+mod process;
+mod resources;
+mod until;

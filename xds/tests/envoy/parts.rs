@@ -1,0 +1,95 @@
+//! What surrounds the Envoy: replicas of a management server, backends, and clients that never stop asking.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use zenvoy_xds::server::{Server, transport};
+
+use crate::process::get;
+
+/// A replica: a server and its listener. Dropping it ends the connections, as the death of a process would.
+pub(crate) struct Replica {
+    pub(crate) server: Server,
+    pub(crate) address: SocketAddr,
+    connections: JoinSet<()>,
+}
+
+impl Replica {
+    pub(crate) async fn start() -> Self {
+        let server = Server::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("bound");
+        let router = transport().add_routes(server.routes());
+        let mut connections = JoinSet::new();
+        connections.spawn(async move {
+            let served = router.serve_with_incoming(TcpListenerStream::new(listener)).await;
+            served.expect("serve");
+        });
+        Self { server, address, connections }
+    }
+
+    /// Its streams end, as at a graceful stop, and it no longer listens.
+    pub(crate) async fn stop(mut self) {
+        self.connections.shutdown().await;
+        self.server.drain(std::time::Duration::ZERO).await;
+    }
+}
+
+/// A backend that answers every HTTP request with `word`.
+pub(crate) async fn backend(word: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let at = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                while stream.read(&mut request).await.is_ok_and(|n| n > 0) {
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{word}", word.len());
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    at
+}
+
+/// Clients that ask one request after the other, and count.
+pub(crate) struct Load {
+    good: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+    clients: JoinSet<()>,
+}
+
+impl Load {
+    pub(crate) fn start(to: SocketAddr) -> Self {
+        let (good, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let mut clients = JoinSet::new();
+        for _ in 0..4 {
+            let (good, failed) = (good.clone(), failed.clone());
+            clients.spawn(async move {
+                loop {
+                    let count = if get(to, "/").await.is_some() { &good } else { &failed };
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        Self { good, failed, clients }
+    }
+
+    pub(crate) fn good(&self) -> u64 {
+        self.good.load(Ordering::Relaxed)
+    }
+
+    /// How many failed.
+    pub(crate) async fn stop(mut self) -> u64 {
+        self.clients.shutdown().await;
+        self.failed.load(Ordering::Relaxed)
+    }
+}
