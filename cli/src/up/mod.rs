@@ -25,8 +25,9 @@ use crate::{keep, value};
 const ABOUT: &str = "\
 Run local commands that sleep until somebody connects, behind a real Envoy
 
-Controller (with its decisions in memory), proxy and Envoy run together; a command is started on the first connection,
-and stopped when it has been idle. On a terminal a live table is shown, elsewhere plain lines. No root is needed.
+Controller (with its decisions in memory), proxy and Envoy run together; a command is started on the first \
+connection, and stopped when it has been idle. On a terminal a live table is shown, elsewhere plain lines. No root is \
+needed.
 
 A minimal FILE:
 
