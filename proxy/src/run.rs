@@ -1,14 +1,15 @@
 //! The whole proxy: binds, runs all its tasks, and ends them in order.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Uri;
 use tokio::net::TcpListener;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use zenvoy_shared::tls::TlsError;
 
@@ -22,7 +23,7 @@ use crate::table::Table;
 use crate::transport::rules::{Rules, RulesError};
 use crate::transport::{AcceptCounts, ListenError, accept_each, bind_all, raise_file_limit, tproxy};
 
-/// The local side, admin and the session may take this long to end, each.
+/// The local side, admin and the session may take this long to end.
 const ENDING: Duration = Duration::from_secs(3);
 
 /// An Envoy that is gone for this long does not just connect again.
@@ -31,7 +32,7 @@ const ENVOY_GONE: Duration = Duration::from_secs(2);
 /// How often it is looked whether Envoy is gone.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The proxy could not start.
+/// The proxy could not start, or a part of it died.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// No controller was named.
@@ -55,6 +56,9 @@ pub enum ProxyError {
     /// The rules could not be put in place.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// A part ended that must not.
+    #[error("a part of the proxy died: {0}; please report it with the log")]
+    Died(String),
 }
 
 /// A proxy that is bound and not yet running.
@@ -88,8 +92,7 @@ impl Handle {
 
 /// Runs a proxy until `stop`, and ends it in order: see [`Proxy::run`].
 pub async fn run(options: ProxyOptions, stop: CancellationToken) -> Result<(), ProxyError> {
-    Proxy::bind(options).await?.run(stop).await;
-    Ok(())
+    Proxy::bind(options).await?.run(stop).await
 }
 
 impl Proxy {
@@ -143,30 +146,43 @@ impl Proxy {
     /// Runs until `stop`. Then it accepts no more and takes its rules out; held connections may still be served for
     /// `held_grace` and are failed after it, relayed ones are reset after `relay_grace`; at last Envoy's streams and the
     /// session end.
-    pub async fn run(self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// When one of its parts died; the proxy ends in the same order.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ProxyError> {
         let Self { options, local, admin, transparent, session, view } = self;
         info!(node = %options.node, local = %local.address(), transport = ?options.transport, "the proxy runs");
-        let (rear, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let uplink = session.uplink();
-        let sessions = tokio::spawn(session.run(rear.clone()));
-        tasks.spawn(local.serve(view.node.clone(), uplink, rear.clone()));
+        let (front, rear) = (stop.child_token(), CancellationToken::new());
+        let mut parts = JoinSet::new();
+        parts.spawn(part("Envoy's side", local.serve(view.node.clone(), session.uplink(), rear.clone())));
+        parts.spawn(part("the session", session.run(rear.clone())));
+        parts.spawn(part("the node's account", keep(view.clone(), rear.clone())));
         if let Some(listener) = admin {
-            tasks.spawn(admin::serve(listener, view.clone(), rear.clone()));
+            parts.spawn(part("the admin interface", admin::serve(listener, view.clone(), rear.clone())));
         }
-        tasks.spawn(keep(view.clone(), rear.clone()));
-        accept(transparent, &view, stop).await;
+        let mut accepting = pin!(accept(transparent, &view, front.clone()));
+        let died = tokio::select! {
+            () = &mut accepting => None,
+            died = parts.join_next() => died,
+        };
+        if died.is_some() {
+            front.cancel();
+            accepting.await;
+        }
         drain(&view, &options).await;
         view.node.part(farewell(&view.node, options.goodbye).await);
         rear.cancel();
-        tasks.close();
-        let end = tokio::time::Instant::now() + ENDING;
-        if timeout_at(end, sessions).await.is_err() {
-            warn!("the session did not end in time");
-        }
-        // What is left are connections of Envoys that stay open; they end with the runtime's tasks.
-        let _ = timeout_at(end, tasks.wait()).await;
+        // What does not end in time are connections that Envoys keep open; they end with the set.
+        let _ = timeout(ENDING, async { while parts.join_next().await.is_some() {} }).await;
         info!(node = %options.node, "the proxy has ended");
+        died.map_or(Ok(()), |died| Err(ProxyError::Died(died.unwrap_or_else(|error| error.to_string()))))
     }
+}
+
+/// A part of the proxy, with its name at its end.
+async fn part(name: &'static str, runs: impl Future<Output = ()>) -> String {
+    runs.await;
+    format!("{name} ended")
 }
 
 /// What a session would only find out later, again and again.

@@ -175,5 +175,8 @@ fn set(url: &str, name: String, message: &impl Message) -> Change {
 }
 
 fn change(url: &str, name: String, content: Option<Bytes>) -> Change {
-    Change { type_url: url.into(), name: name.into(), content }
+    match content {
+        Some(content) => Change::set(url, name, content),
+        None => Change::remove(url, name),
+    }
 }

@@ -231,9 +231,9 @@ impl World {
                 for change in changes.into_iter().filter(|change| &*change.type_url.0 == HELD_UPSTREAM) {
                     let name = change.name.to_string();
                     match change.content {
-                        Some(content) => {
-                            self.held.insert(name, HeldUpstream::decode(content).expect("as made"))
-                        }
+                        Some(content) => self
+                            .held
+                            .insert(name, HeldUpstream::decode(content.bytes().clone()).expect("as made")),
                         None => self.held.remove(&name),
                     };
                 }

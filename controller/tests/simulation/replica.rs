@@ -104,7 +104,10 @@ impl Replica {
             match effect {
                 Effect::Publish(changes) => {
                     for change in changes {
-                        self.publish(&change.type_url.0, change.content);
+                        self.publish(
+                            &change.type_url.0,
+                            change.content.map(|content| content.bytes().clone()),
+                        );
                     }
                 }
                 Effect::Tell(node, session, message) => self.told.push_back((node, session, message)),

@@ -12,6 +12,7 @@ pub use link::LinkError;
 pub use status::{SessionState, SessionStatus};
 pub use uplink::Uplink;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,8 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
+use tonic::transport::Channel;
 use tracing::{info, warn};
-use zenvoy_shared::proto::controller_message::Message as FromController;
 use zenvoy_shared::proto::node_message::Message as FromNode;
 use zenvoy_shared::proto::sessions_client::SessionsClient;
 use zenvoy_shared::proto::{ControllerMessage, NodeMessage};
@@ -36,6 +37,9 @@ use crate::table::Table;
 
 /// A controller that has taken a session says so within this: it registers the node first (rule N3).
 const WELCOME: Duration = Duration::from_secs(10);
+
+/// A controller that lives takes a session within this.
+const OPENED: Duration = Duration::from_secs(5);
 
 /// Pauses between attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -136,51 +140,65 @@ impl Session {
     ) -> Result<(), SessionError> {
         let mut epoch = self.node.epoch();
         let own_epoch = epoch.borrow_and_update().clone();
-        let opening = async {
-            let (channel, address) = link::connect(controller, &self.tls).await?;
-            let (to, from, id) = self.open(channel.clone()).await?;
-            Ok::<_, SessionError>((channel, address, to, from, id))
-        };
-        let (channel, address, to, from, id) = tokio::select! {
+        let opened = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            opened = opening => opened?,
+            opened = self.open(controller) => opened?,
         };
-        info!(controller = id, %address, "session open");
-        self.status.send_modify(|status| status.opened(id.clone(), address));
-        let uplink = Uplink::new(channel.clone(), own_epoch);
+        let Opened { channel, address, to, from } = opened;
+        let uplink = Uplink::new(channel, own_epoch);
         let _all_end_with_this = uplink.guard();
-        self.uplink.send_replace(Some(uplink.clone()));
-        let received = || self.status.send_modify(|status| status.table_received = true);
-        let mut subscription = Decoded(Subscription::new(&self.table, received));
+        let (welcome, welcomed) = watch::channel(None);
         tokio::select! {
-            over = talk::talk(&self.node, to, from, stop) => over,
-            over = run_stream(channel, state, &mut subscription) => Err(SessionError::Table(match over {
-                Ok(()) => "the controller ended it".into(),
-                Err(error) => error.to_string(),
-            })),
+            over = talk::talk(&self.node, to, from, welcome, stop) => over,
+            over = self.served(&uplink, welcomed, address, state) => over,
             why = uplink.broken() => Err(SessionError::Envoy(why)),
             _ = epoch.changed() => Err(SessionError::Epoch),
         }
     }
 
-    async fn open(
-        &self,
-        channel: tonic::transport::Channel,
-    ) -> Result<(mpsc::Sender<NodeMessage>, Streaming<ControllerMessage>, String), SessionError> {
+    /// Connects and says Hello.
+    async fn open(&self, controller: &Uri) -> Result<Opened, SessionError> {
+        let (channel, address) = link::connect(controller, &self.tls).await?;
         let (to, messages) = mpsc::channel(16);
         let hello = self.node.hello(Moment::now());
         // There is room: it is the first.
         let _ = to.try_send(NodeMessage { message: Some(FromNode::Hello(hello)) });
-        let welcomed = async {
-            let mut client = SessionsClient::new(channel).max_decoding_message_size(64 << 20);
-            let mut from = client.session(ReceiverStream::new(messages)).await?.into_inner();
-            loop {
-                let message = from.message().await?.ok_or(SessionError::Ended)?.message;
-                if let Some(FromController::Welcome(welcome)) = message {
-                    return Ok((to, from, welcome.controller));
-                }
-            }
-        };
-        timeout(WELCOME, welcomed).await.unwrap_or(Err(SessionError::Late("welcome the node")))
+        let mut client = SessionsClient::new(channel.clone()).max_decoding_message_size(64 << 20);
+        let opening = timeout(OPENED, client.session(ReceiverStream::new(messages))).await;
+        let from = opening.map_err(|_| SessionError::Late("take the session"))??.into_inner();
+        Ok(Opened { channel, address, to, from })
     }
+
+    /// From the controller's welcome on, the table is kept and Envoy's streams may come. Demand does not wait for that:
+    /// a controller without etcd welcomes nobody, and wakes all the same (rule W4).
+    async fn served(
+        &self,
+        uplink: &Uplink,
+        mut welcomed: watch::Receiver<Option<String>>,
+        address: SocketAddr,
+        state: &mut ClientState,
+    ) -> Result<(), SessionError> {
+        let id = match timeout(WELCOME, welcomed.wait_for(Option::is_some)).await {
+            Ok(Ok(id)) => id.clone().unwrap_or_default(),
+            Ok(Err(_)) => return Err(SessionError::Ended),
+            Err(_) => return Err(SessionError::Late("welcome the node")),
+        };
+        info!(controller = id, %address, "session open");
+        self.status.send_modify(|status| status.opened(id, address));
+        self.uplink.send_replace(Some(uplink.clone()));
+        let received = || self.status.send_modify(|status| status.table_received = true);
+        let mut subscription = Decoded(Subscription::new(&self.table, received));
+        match run_stream(uplink.channel.clone(), state, &mut subscription).await {
+            Ok(()) => Err(SessionError::Table("the controller ended it".into())),
+            Err(error) => Err(SessionError::Table(error.to_string())),
+        }
+    }
+}
+
+/// A session whose Hello is on its way.
+struct Opened {
+    channel: Channel,
+    address: SocketAddr,
+    to: mpsc::Sender<NodeMessage>,
+    from: Streaming<ControllerMessage>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
@@ -23,18 +23,19 @@ const ENDED: Duration = Duration::from_secs(2);
 
 type To = mpsc::Sender<NodeMessage>;
 
-/// Talks until the session breaks (an error) or `stop`, after which the last news is told and the session ended.
+/// Talks, and passes the controller's welcome on, until the session breaks (an error) or `stop`, after which the last news is told and the session ended.
 pub(super) async fn talk(
     node: &Node,
     to: To,
     mut from: Streaming<ControllerMessage>,
+    welcome: watch::Sender<Option<String>>,
     stop: &CancellationToken,
 ) -> Result<(), SessionError> {
     loop {
         tokio::select! {
             () = node.until_news() => tell(node, &to).await?,
             heard = from.message() => match heard? {
-                Some(message) => hear(node, message),
+                Some(message) => hear(node, &welcome, message),
                 None => return Err(SessionError::Ended),
             },
             () = stop.cancelled() => break,
@@ -79,11 +80,11 @@ async fn say(to: &To, message: FromNode) -> Result<(), SessionError> {
     }
 }
 
-fn hear(node: &Node, message: ControllerMessage) {
+fn hear(node: &Node, welcome: &watch::Sender<Option<String>>, message: ControllerMessage) {
     match message.message {
         Some(FromController::ProveQuiet(request)) => prove(node, request),
         Some(FromController::WithdrawProof(withdrawn)) => node.withdraw_proof(&DrainId(withdrawn.drain_id)),
-        Some(FromController::Welcome(_)) => {}
+        Some(FromController::Welcome(said)) => drop(welcome.send_replace(Some(said.controller))),
         // A newer controller's message: unknown fields are kept, unknown messages passed over (rule L4).
         None => debug!("a message that this build does not know was passed over"),
     }

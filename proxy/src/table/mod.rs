@@ -11,6 +11,9 @@ use zenvoy_shared::id::{ActivatorAddress, DrainId, InvalidId, Protocol, Upstream
 use zenvoy_shared::proto;
 use zenvoy_shared::proto::held_upstream::Verdict as ProtoVerdict;
 
+/// No connection is held longer than this, whatever it is told.
+const LONGEST_WAKE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// One upstream, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -95,6 +98,9 @@ impl TryFrom<proto::HeldUpstream> for Held {
     fn try_from(held: proto::HeldUpstream) -> Result<Self, InvalidHeld> {
         let field = |field| InvalidHeld::Field { upstream: held.upstream.clone(), field };
         let limits = held.limits.ok_or_else(|| field("limits"))?;
+        if limits.wake_timeout_ms == 0 {
+            return Err(field("limits.wake_timeout_ms"));
+        }
         let protocol = match held.protocol() {
             proto::Protocol::Http => Protocol::Http,
             proto::Protocol::Http2 => Protocol::Http2,
@@ -123,7 +129,7 @@ impl TryFrom<proto::HeldUpstream> for Held {
             upstream: held.upstream.parse()?,
             activator,
             protocol,
-            wake_timeout: Duration::from_millis(limits.wake_timeout_ms),
+            wake_timeout: Duration::from_millis(limits.wake_timeout_ms).min(LONGEST_WAKE),
             max_held: limits.max_held,
             verdict,
         })
@@ -256,6 +262,7 @@ mod tests {
             proto::HeldUpstream { verdict: forward(&["pod:80"]), ..resource() },
             proto::HeldUpstream { verdict: forward(&["10.0.0.1:80", "127.0.0.1:20000"]), ..resource() },
             proto::HeldUpstream { limits: None, ..resource() },
+            proto::HeldUpstream { limits: Some(proto::Limits::default()), ..resource() },
             proto::HeldUpstream { protocol: 99, ..resource() },
         ];
         for held in bad {

@@ -39,6 +39,7 @@ struct Heard {
     messages: Vec<FromNode>,
     /// To the node of the last session.
     to: Option<ToNodes>,
+    silent: bool,
 }
 
 /// One start of a controller.
@@ -65,6 +66,13 @@ impl Controller {
         let xds = Server::new();
         let service = xds.service();
         Self::with(address, xds, Some(tls), move |server| server.add_service(service))
+    }
+
+    /// That takes sessions and welcomes nobody, as one without etcd does.
+    pub(crate) fn silent(address: SocketAddr) -> Self {
+        let controller = Self::start(address);
+        controller.heard.lock().expect("no panic").silent = true;
+        controller
     }
 
     /// Whose ADS says back what it is sent.
@@ -217,8 +225,10 @@ impl Sessions for Service {
         let mut messages = request.into_inner();
         let (to, receiver) = mpsc::channel(16);
         let welcome = ToNode::Welcome(Welcome { controller: "controller-1".into() });
-        let _ = to.try_send(Ok(ControllerMessage { message: Some(welcome) }));
         let heard = self.0.clone();
+        if !heard.lock().expect("no panic").silent {
+            let _ = to.try_send(Ok(ControllerMessage { message: Some(welcome) }));
+        }
         heard.lock().expect("no panic").to = Some(to);
         tokio::spawn(async move {
             while let Ok(Some(message)) = messages.message().await {

@@ -56,7 +56,7 @@ fn a_proxy_without_a_controller_is_alive_and_not_ready() {
         })
         .await;
         stop.cancel();
-        done("its end", running).await.expect("no panic");
+        done("its end", running).await.expect("no panic").expect("all parts live");
     });
 }
 

@@ -11,15 +11,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use zenvoy_e2e::net::in_namespace;
 use zenvoy_proxy::{Goodbye, Proxy, ProxyOptions};
-use zenvoy_shared::proto::Activity;
 use zenvoy_shared::proto::upstream_activity::State;
+use zenvoy_shared::proto::{Activity, Demand};
 use zenvoy_shared::tls::TlsFiles;
 
 use crate::backend::HttpPod;
 use crate::controller::Controller;
 use crate::envoy::Envoy;
 use crate::resources::{Upstream, forward};
-use crate::world::{CONTROLLER, NODE, World, get, options, serve_cold, until};
+use crate::world::{CONTROLLER, NODE, World, begin, get, options, serve_cold, until};
 
 /// The ids of the streams that Envoy and the proxy have open at a controller.
 fn streams(controller: &Controller) -> Vec<u64> {
@@ -215,7 +215,7 @@ fn node_and_controller_prove_to_each_other_who_they_are() {
         let running = tokio::spawn(proxy.run(stop.clone()));
         controller.hello(1).await;
         stop.cancel();
-        running.await.expect("no panic");
+        running.await.expect("no panic").expect("all parts live");
 
         let stranger =
             ProxyOptions { tls: TlsFiles { identity: None, ..options.tls.clone() }, ..options.clone() };
@@ -228,11 +228,26 @@ fn node_and_controller_prove_to_each_other_who_they_are() {
         })
         .await;
         stop.cancel();
-        running.await.expect("no panic");
+        running.await.expect("no panic").expect("all parts live");
         assert_eq!(controller.hellos(), 1);
 
         let nobody = ProxyOptions { tls: TlsFiles::default(), ..options };
         let error = Proxy::bind(nobody).await.unwrap_err().to_string();
         assert!(error.contains("--tls-ca"), "{error}");
+    });
+}
+
+#[test]
+fn demand_reaches_a_controller_that_has_not_welcomed_the_node() {
+    in_namespace(async {
+        let cart = Upstream::http();
+        let mut world = World::start(&[&cart]).await;
+        let next = Controller::start("127.0.0.1:0".parse().expect("an address"));
+        std::mem::replace(&mut world.controller, next).kill();
+        world.controller = Controller::silent(CONTROLLER);
+        assert_eq!(world.controller.hello(1).await.demand, Some(Demand::default()));
+        let _held = begin(cart.activator, "/").await;
+        world.controller.until_demanded(&[cart.name]).await;
+        assert_eq!((world.controller.hellos(), streams(&world.controller).len()), (1, 0));
     });
 }

@@ -1,13 +1,16 @@
 //! Wakes through a real Envoy, in both transports.
 
+use std::collections::BTreeMap;
+
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use zenvoy_e2e::net::in_namespace;
 use zenvoy_proxy::transport::rules::RulesBy;
 use zenvoy_proxy::{ProxyOptions, Transport};
 
 use crate::backend::{HttpPod, tcp_pod};
-use crate::resources::{Upstream, forward};
+use crate::resources::{Upstream, forward, hold};
 use crate::world::{World, begin, get, options, read_until, until};
 
 fn tproxy(rules: RulesBy) -> ProxyOptions {
@@ -100,6 +103,48 @@ fn two_hundred_clients_of_one_cold_upstream_are_one_demand_and_are_all_answered(
         for client in clients {
             assert!(client.await.expect("no panic").expect("an answer").ends_with("pod"));
         }
+    });
+}
+
+#[test]
+fn no_request_fails_while_its_upstream_sleeps_and_wakes_again_and_again() {
+    in_namespace(async {
+        let cart = Upstream { max_held: 1_000, ..Upstream::http() };
+        let world = World::start(&[&cart]).await;
+        let _envoy = world.envoy(&[&cart]).await;
+        let pod = HttpPod::start("10.42.0.1:80").await;
+        let stop = CancellationToken::new();
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let (to, stop) = (cart.listener, stop.clone());
+                tokio::spawn(async move {
+                    let mut answered = 0_u32;
+                    while !stop.is_cancelled() {
+                        let answer = get(to, "/").await.expect("an answer");
+                        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("pod"), "{answer}");
+                        answered += 1;
+                    }
+                    answered
+                })
+            })
+            .collect();
+        for _ in 0..20 {
+            world.controller.until_demanded(&[cart.name]).await;
+            world.controller.xds.apply([cart.row(forward(&[pod.address])), cart.endpoints(&[pod.address])]);
+            world.controller.until_demanded(&[]).await;
+            until("all going directly", || {
+                (world.upstream(&cart).connections.relayed_now == 0).then_some(())
+            })
+            .await;
+            world.controller.xds.apply([cart.row(hold()), cart.endpoints(&[cart.activator])]);
+        }
+        world.controller.until_demanded(&[cart.name]).await;
+        world.controller.xds.apply([cart.row(forward(&[pod.address])), cart.endpoints(&[pod.address])]);
+        stop.cancel();
+        for client in clients {
+            assert!(client.await.expect("no failure") > 20);
+        }
+        assert_eq!(world.upstream(&cart).connections.failed, BTreeMap::new());
     });
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use zenvoy_proxy::admin::UpstreamStatus;
 use zenvoy_proxy::local::LocalAddress;
-use zenvoy_proxy::{Handle, Proxy, ProxyOptions};
+use zenvoy_proxy::{Handle, Proxy, ProxyError, ProxyOptions};
 use zenvoy_shared::id::NodeId;
 
 use zenvoy_e2e::until::done;
@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub(crate) local: LocalAddress,
     pub(crate) admin: SocketAddr,
     stop: CancellationToken,
-    proxy: JoinHandle<()>,
+    proxy: JoinHandle<Result<(), ProxyError>>,
 }
 
 /// The usual options, quicker.
@@ -100,7 +100,7 @@ impl World {
     /// Waits for its end.
     pub(crate) async fn ended(self) -> Controller {
         self.stop.cancel();
-        done("the proxy's end", self.proxy).await.expect("no panic");
+        done("the proxy's end", self.proxy).await.expect("no panic").expect("all parts live");
         self.controller
     }
 }

@@ -58,6 +58,11 @@ impl Content {
     pub fn versioned(bytes: impl Into<Bytes>, version: Version) -> Self {
         Self { bytes: bytes.into(), version: Some(version) }
     }
+
+    /// The encoded message.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
 }
 
 impl<T: Into<Bytes>> From<T> for Content {

@@ -14,6 +14,8 @@ use tracing::info;
 /// A dead connection is noticed after an interval and a timeout, also while nothing is asked.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// In audit logs.
+const USER_AGENT: &str = concat!("zenvoy-controller/", env!("CARGO_PKG_VERSION"));
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// The API server cannot be reached as configured.
@@ -30,6 +32,9 @@ pub struct ConnectError {
 /// # Errors
 /// When certificates or credentials in `config` cannot be used. An API server that does not answer is no error.
 pub async fn connect(config: &Config) -> Result<Client, ConnectError> {
+    let mut config = config.clone();
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(USER_AGENT)));
+    let config = &config;
     let failed = |source| ConnectError { url: config.cluster_url.to_string(), source };
     let secure = config.cluster_url.scheme_str() == Some("https");
     let plain = || {

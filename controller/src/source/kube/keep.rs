@@ -156,6 +156,14 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Whether its pods include those with these labels. Without a selector it has none of its own.
+    pub(super) fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.selector.is_empty()
+            && self.selector.iter().all(|(label, value)| labels.get(label) == Some(value))
+    }
+}
+
 impl Upstream {
     pub(super) fn read(object: UpstreamObject) -> Self {
         let (meta, mut data) = (object.metadata, object.data);

@@ -37,7 +37,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 pub use self::client::{ConnectError, connect};
 pub use self::report::{Desk, KubeReporter, ReportWriter};
@@ -173,36 +172,34 @@ impl KubeSource {
         let mut around = Around::start(self, changed, wants);
         let mut board = Board::default();
         let mut batch = Vec::with_capacity(BATCH);
-        let mut patience_ends: Option<Instant> = None;
-        loop {
-            let patience = patience_ends.unwrap_or_else(Instant::now);
+        // Further kinds are waited for until then, once all else has been listed.
+        let mut patience: Option<Instant> = None;
+        let mut is_complete = false;
+        while !facts.is_closed() {
+            let ends = patience.unwrap_or_else(Instant::now);
             let mut patience_is_over = false;
             tokio::select! {
                 _ = changes.recv_many(&mut batch, BATCH) => {}
-                () = tokio::time::sleep_until(patience), if patience_ends.is_some() => patience_is_over = true,
+                () = tokio::time::sleep_until(ends), if patience.is_some() && !is_complete => patience_is_over = true,
                 Some(ended) = around.tasks.join_next() => {
                     return Err(SourceError(format!("a task of the Kubernetes source ended: {ended:?}")));
                 }
             }
             batch.drain(..).for_each(|change| board.apply(change));
-            if board.is_listed() && patience_ends.is_none() {
-                patience_ends = Some(Instant::now() + PATIENCE);
-            }
-            if patience_is_over {
-                patience_ends = Some(Instant::now() + Duration::from_secs(86_400 * 365));
+            if board.is_listed() {
+                patience = patience.or_else(|| Some(Instant::now() + PATIENCE));
             }
             let Settled { facts: new, notices, homes } = board.settle(patience_is_over);
             self.desk.take(notices, homes);
             around.want(board.wants(), &wanted);
             for fact in new {
-                if matches!(fact, Fact::Complete) {
-                    info!("the cluster has been listed");
-                }
+                is_complete |= matches!(fact, Fact::Complete);
                 if facts.send(fact).await.is_err() {
                     return Ok(());
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -237,8 +234,10 @@ impl Around {
             }
             differs
         });
-        for kind in wants.kinds.difference(&self.followed.clone()) {
-            self.followed.insert(kind.clone());
+        for kind in &wants.kinds {
+            if !self.followed.insert(kind.clone()) {
+                continue;
+            }
             let (client, kinds) = (self.client.clone(), self.kinds.clone());
             let (scope, changed) = (self.scope.clone(), self.changed.clone());
             self.tasks.spawn(further::kind(kind.clone(), client, kinds, scope, changed));

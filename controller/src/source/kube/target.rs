@@ -113,16 +113,13 @@ impl Catalog<'_> {
     ) -> Result<WorkloadId, Unresolved> {
         match choice {
             Choice::Exact { kind, name } => self.exact(kind, name, key),
-            Choice::Name(name) => {
-                let found = self.find(key, |id, _| id.name == *name);
-                single(found, key, || {
-                    not_found(format!(
-                        "no Deployment, StatefulSet or ReplicaSet named {name:?} is in namespace {}; create it, \
-                         or name another kind as Kind.group/{name}",
-                        key.namespace
-                    ))
-                })
-            }
+            Choice::Name(name) => single(self.named(key, name), key, || {
+                not_found(format!(
+                    "no Deployment, StatefulSet or ReplicaSet named {name:?} is in namespace {}; create it, or name \
+                     another kind as Kind.group/{name}",
+                    key.namespace
+                ))
+            }),
             Choice::Default => self.default(key, service),
         }
     }
@@ -137,16 +134,17 @@ impl Catalog<'_> {
         }
     }
 
+    /// One of the Service's name counts if its pods are the Service's, or if the Service does not say which are.
     fn default(&self, key: &Key, service: &Service) -> Result<WorkloadId, Unresolved> {
-        let selected = |workload: &Workload| {
-            service.selector.iter().all(|(label, value)| workload.labels.get(label) == Some(value))
+        let is_meant = |id: &WorkloadId| {
+            let labels = self.workloads.get(id).map(|workload| &workload.labels);
+            service.selector.is_empty() || labels.is_some_and(|labels| service.selects(labels))
         };
-        let named = self.find(key, |id, workload| id.name == key.name && selected(workload));
-        let found = if named.is_empty() && !service.selector.is_empty() {
-            self.find(key, |_, workload| selected(workload))
-        } else {
-            named
-        };
+        let mut found = self.named(key, &key.name);
+        found.retain(is_meant);
+        if found.is_empty() {
+            found = self.selected(key, service);
+        }
         single(found, key, || not_found(self.nothing_by_default(key, service)))
     }
 
@@ -156,9 +154,9 @@ impl Catalog<'_> {
         }
         let owner = self.in_namespace(&key.namespace).find_map(|(id, workload)| {
             let controller = workload.controller.as_ref()?;
-            let selects =
-                service.selector.iter().all(|(label, value)| workload.labels.get(label) == Some(value));
-            selects.then(|| format!("; {} is controlled by {controller}: name that as the target", short(id)))
+            service
+                .selects(&workload.labels)
+                .then(|| format!("; {} is controlled by {controller}: name that as the target", short(id)))
         });
         format!(
             "no Deployment, StatefulSet or ReplicaSet has pods that Service {key} selects{}",
@@ -166,14 +164,21 @@ impl Catalog<'_> {
         )
     }
 
-    /// Those that nobody else scales.
-    fn find(&self, key: &Key, fits: impl Fn(&WorkloadId, &Workload) -> bool) -> Vec<WorkloadId> {
-        self.in_namespace(&key.namespace)
-            .filter(|(id, workload)| {
-                workload.controller.is_none() && BUILT_IN.contains(&id.kind.as_str()) && fits(id, workload)
-            })
-            .map(|(id, _)| id.clone())
-            .collect()
+    /// Workloads of this name that nobody else scales.
+    fn named(&self, key: &Key, name: &str) -> Vec<WorkloadId> {
+        let ids = BUILT_IN.map(|kind| WorkloadId::new(&key.namespace, kind, name));
+        let is_free =
+            |id: &WorkloadId| self.workloads.get(id).is_some_and(|found| found.controller.is_none());
+        ids.into_iter().filter(is_free).collect()
+    }
+
+    /// Workloads whose pods the Service selects and that nobody else scales.
+    fn selected(&self, key: &Key, service: &Service) -> Vec<WorkloadId> {
+        let is_free =
+            |workload: &Workload| workload.controller.is_none() && service.selects(&workload.labels);
+        let all = self.in_namespace(&key.namespace);
+        let free = all.filter(|(id, workload)| BUILT_IN.contains(&id.kind.as_str()) && is_free(workload));
+        free.map(|(id, _)| id.clone()).collect()
     }
 
     fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&WorkloadId, &Workload)> {

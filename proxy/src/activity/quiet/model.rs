@@ -143,7 +143,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn a_node_that_is_proven_quiet_is_quiet_whatever_its_workers_do(acts in prop::collection::vec(act(), 0..120)) {

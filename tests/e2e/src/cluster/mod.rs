@@ -217,7 +217,8 @@ fn rights() -> (serde_json::Value, serde_json::Value) {
     let read = ["get", "list", "watch"];
     let role = json!({ "rules": [
         { "apiGroups": [""], "resources": ["services", "pods"], "verbs": read },
-        { "apiGroups": [""], "resources": ["services/status"], "verbs": ["patch"] },
+        { "apiGroups": [""], "resources": ["services", "services/status"], "verbs": ["patch"] },
+        { "apiGroups": [""], "resources": ["events"], "verbs": ["list"] },
         { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read },
         { "apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "replicasets"], "verbs": read },
         { "apiGroups": ["apps"], "verbs": ["get", "patch"],

@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use zenvoy_shared::id::{Uid, UpstreamId, WorkloadId};
 
 use self::configure::Effective;
+use super::config::Configured;
 use super::keep::{Key, Service, Slice, Upstream, Workload};
 use super::notice::{Notice, ObjectId};
-use super::target::{BUILT_IN, KindState};
+use super::target::{BUILT_IN, Choice, KindState};
 use crate::model::{Endpoint, Fact, Problem, UpstreamFacts, WorkloadFacts};
 
 /// What is listed and watched from the start.
@@ -128,6 +129,8 @@ pub(super) struct Board {
     said_notices: BTreeMap<ObjectId, Notice>,
     said_complete: bool,
 
+    /// Objects that are gone since the last time.
+    gone: BTreeSet<ObjectId>,
     /// Services to configure anew.
     dirty: BTreeSet<Key>,
     /// Services whose slices changed.
@@ -188,6 +191,9 @@ impl Board {
     }
 
     fn set_upstream(&mut self, key: Key, upstream: Option<Upstream>) {
+        if upstream.is_none() {
+            self.gone.insert(ObjectId::upstream(key.clone()));
+        }
         let service = |upstream: &Upstream| Key::new(&key.namespace, &upstream.service);
         if let Some(old) = self.upstreams.get(&key).map(service) {
             if let Some(of_service) = self.upstreams_of.get_mut(&old) {
@@ -224,18 +230,46 @@ impl Board {
     }
 
     fn set_workload(&mut self, id: WorkloadId, workload: Option<Workload>) {
-        let resolves = |workload: &Workload| (workload.labels.clone(), workload.controller.clone());
-        if self.workloads.get(&id).map(resolves) != workload.as_ref().map(resolves) {
-            let in_namespace = Key::new(&id.namespace, "")..;
-            let services =
-                self.services.range(in_namespace).take_while(|(key, _)| key.namespace == id.namespace);
-            let configured = |(key, service): &(&Key, &Service)| {
-                service.config.is_some() || self.upstreams_of.contains_key(*key)
-            };
-            self.dirty.extend(services.filter(configured).map(|(key, _)| key.clone()));
+        // Before everything has been listed, all that is configured is dirty anyway.
+        if self.is_listed() {
+            let affected = self.affected(&id, workload.as_ref());
+            self.dirty.extend(affected);
         }
         self.changed.insert(id.clone());
         put(&mut self.workloads, id, workload);
+    }
+
+    /// The Services whose target may be another one now: only those that look for a workload by name or by its pods.
+    fn affected(&self, id: &WorkloadId, now: Option<&Workload>) -> Vec<Key> {
+        let free = |workload: &&Workload| workload.controller.is_none();
+        let labels =
+            |workload: Option<&Workload>| workload.filter(free).map(|workload| workload.labels.clone());
+        let (old, new) = (labels(self.workloads.get(id)), labels(now));
+        if old == new {
+            return Vec::new();
+        }
+        let in_namespace = self.services.range(Key::new(&id.namespace, "")..);
+        let in_namespace = in_namespace.take_while(|(key, _)| key.namespace == id.namespace);
+        let looks_for = |(key, service): &(&Key, &Service)| {
+            let is_configured = service.config.is_some() || self.upstreams_of.contains_key(*key);
+            let selects = |labels: &BTreeMap<String, String>| service.selects(labels);
+            let by_pods = old.iter().chain(&new).any(selects);
+            is_configured
+                && (by_pods
+                    || (service.selector.is_empty() && key.name == id.name)
+                    || self.names(key, service, &id.name))
+        };
+        in_namespace.filter(looks_for).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether the Service, or an `Upstream` of it, names a workload without its kind.
+    fn names(&self, key: &Key, service: &Service, name: &str) -> bool {
+        let named = |config: &Result<Configured, Problem>| {
+            config.as_ref().is_ok_and(|config| config.choice == Choice::Name(name.to_owned()))
+        };
+        let upstreams = self.upstreams_of.get(key).into_iter().flatten();
+        service.config.as_ref().is_some_and(named)
+            || upstreams.filter_map(|key| self.upstreams.get(key)).any(|upstream| named(&upstream.config))
     }
 
     fn see(&mut self, id: WorkloadId, version: Option<String>) {

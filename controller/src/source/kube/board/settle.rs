@@ -22,6 +22,12 @@ impl Board {
             return settled;
         }
         let (mut new, mut gone) = (BTreeSet::new(), Vec::new());
+        for id in std::mem::take(&mut self.gone) {
+            let came_back = self.upstreams.contains_key(&id.key);
+            if !came_back && self.said_notices.remove(&id).is_some() {
+                settled.notices.push((id, None));
+            }
+        }
         for key in std::mem::take(&mut self.dirty) {
             self.configure(&key, &mut new, &mut gone, &mut settled);
             self.moved.insert(key);
@@ -139,18 +145,6 @@ impl Board {
                 super::put(&mut self.said_notices, id.clone(), notice.clone());
                 settled.notices.push((id, notice));
             }
-        }
-        let vanished = |id: &&ObjectId| match id.kind {
-            ObjectKind::Service => false,
-            ObjectKind::Upstream => !self.upstreams.contains_key(&id.key),
-        };
-        let in_namespace = ObjectId::upstream(Key::new(&key.namespace, ""))..;
-        let notices = self.said_notices.range(in_namespace).map(|(id, _)| id);
-        let vanished: Vec<ObjectId> =
-            notices.take_while(|id| id.key.namespace == key.namespace).filter(vanished).cloned().collect();
-        for id in vanished {
-            self.said_notices.remove(&id);
-            settled.notices.push((id, None));
         }
     }
 

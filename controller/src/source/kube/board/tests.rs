@@ -384,3 +384,38 @@ fn nothing_stays_of_what_is_gone() {
     assert!(board.said_notices.is_empty() && board.running.is_empty() && board.trouble.is_empty());
     assert_eq!(board.wants().starting.len(), 0);
 }
+
+#[test]
+fn a_rollout_of_one_workload_does_not_configure_its_namespace_anew() {
+    let mut cluster = Cluster::listed().with([opted_in(&[]), scaled(1)]);
+    let set = WorkloadId::new("shop", "ReplicaSet.apps", "cart-5d4f");
+    let owned = Workload { controller: Some("Deployment.apps/cart".into()), ..workload(1) };
+    cluster.board.apply(Change::Workload(set, Some(owned)));
+    cluster.board.apply(scaled(2));
+    assert!(cluster.board.dirty.is_empty());
+    let stranger = Workload { labels: BTreeMap::new(), ..workload(1) };
+    cluster
+        .board
+        .apply(Change::Workload(WorkloadId::new("shop", "Deployment.apps", "other"), Some(stranger)));
+    assert!(cluster.board.dirty.is_empty());
+}
+
+#[test]
+fn ten_thousand_services_in_one_namespace_are_taken_in_at_once() {
+    let mut board = Board::default();
+    for n in 0..10_000 {
+        let mut service = annotated(&[("enabled", "true")]);
+        service.selector.insert("app".into(), format!("s{n}"));
+        board.apply(Change::Service(Key::new("shop", format!("s{n}")), Some(service)));
+        let mut of_service = workload(0);
+        of_service.labels.insert("app".into(), format!("s{n}"));
+        let id = WorkloadId::new("shop", "Deployment.apps", format!("s{n}"));
+        board.apply(Change::Workload(id, Some(of_service)));
+    }
+    Room::ALL.iter().for_each(|room| board.apply(Change::Listed(*room)));
+    let facts = board.settle(false).facts;
+    assert_eq!(facts.len(), 20_001);
+    let resolved =
+        |fact: &Fact| matches!(fact, Fact::Upstream(_, facts) if matches!(facts.target, Target::Workload(_)));
+    assert_eq!(facts.iter().filter(|fact| resolved(fact)).count(), 10_000);
+}

@@ -220,7 +220,7 @@ impl Papers {
         None
     }
 
-    /// A job is done: it stands there now.
+    /// A job is done, or refused for good: it counts as standing there.
     pub(super) fn done(&mut self, job: &Job) {
         let standing = match job {
             Job::Status(id, _) | Job::Condition(id, _) | Job::LastGood(id, _) => id,
@@ -236,8 +236,8 @@ impl Papers {
         self.written.insert(standing.clone(), now);
     }
 
-    /// An object is not there any more, or cannot be written: not tried again until something changes.
-    pub(super) fn give_up(&mut self, job: &Job) {
+    /// The object is not there any more: nothing is tried until something changes.
+    pub(super) fn gone(&mut self, job: &Job) {
         if let Job::Status(id, _) | Job::Condition(id, _) | Job::LastGood(id, _) = job {
             self.dirty.remove(id);
         }

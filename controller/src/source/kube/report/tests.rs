@@ -267,10 +267,10 @@ fn what_stays_in_effect_is_kept_on_the_object_and_taken_away_again() {
 }
 
 #[test]
-fn a_write_that_is_refused_is_not_repeated_until_something_changes() {
+fn nothing_is_written_on_an_object_that_is_gone_until_something_changes() {
     let mut papers = papers();
     let job = papers.next(at(0)).expect("a status");
-    papers.give_up(&job);
+    papers.gone(&job);
     assert_eq!(papers.next(at(1)), None);
     papers.set_status(&cart(), Some(status(Phase::Cold)));
     assert!(papers.next(at(2)).is_some());

@@ -85,10 +85,11 @@ impl ReportWriter {
         let outcome = tokio::time::timeout(DEADLINE, self.send(&job)).await;
         match outcome {
             Ok(Ok(())) => self.desk.papers().done(&job),
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => self.desk.papers().give_up(&job),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => self.desk.papers().gone(&job),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 409 | 422) => {
+                // The same again would be refused again; the next change is tried.
                 warn!(?job, %status, "a report was refused");
-                self.desk.papers().give_up(&job);
+                self.desk.papers().done(&job);
             }
             Ok(Err(error)) => {
                 warn!(%error, "a report could not be written; it is tried again");
