@@ -70,10 +70,7 @@ pub(super) async fn up(plan: Plan, board: Board, stop: CancellationToken) -> Res
     };
     let (of_replica, of_proxy, of_envoy) = (stop.clone(), stop.clone(), stop.clone());
     parts.spawn(async move { replica::run(replica, on, of_replica).await.context("the controller failed") });
-    parts.spawn(async move {
-        proxy.run(of_proxy).await;
-        Ok(())
-    });
+    parts.spawn(async move { Ok(proxy.run(of_proxy).await?) });
     parts.spawn(async move { envoy::run(&keep::keeper(), &plan.program, &bootstrap, of_envoy).await });
     parts.spawn(announce(board, envoy_admin, wanted, stop.clone()));
     let result = all(parts, &stop).await;
