@@ -2,6 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use zenvoy_controller::model::Target;
@@ -88,29 +89,39 @@ fn what_cannot_be_scaled_has_an_error_of_its_own_class() {
     });
 }
 
-/// Not a benchmark: it shows that nothing on the client's side holds 200 writes back.
+/// Not a benchmark: it shows that nothing on the client's side breaks under 200 writes at once.
 #[test]
 fn two_hundred_workloads_scale_at_once() {
     net::in_namespace(async || {
         let world = World::start().await;
-        let names: Vec<String> = (0..200).map(|n| format!("w{n}")).collect();
-        for name in &names {
-            world.deployment(name, 0).await;
+        let ids: Vec<WorkloadId> = (0..200).map(|n| deployment(&format!("w{n}"))).collect();
+        for id in &ids {
+            world.deployment(&id.name, 0).await;
         }
         let zenvoy = world.zenvoy().await;
-        let mut writes = JoinSet::new();
-        for name in names {
-            let (scaler, id) = (zenvoy.scaler.clone(), deployment(&name));
-            let now = scaler.read(&id).await.expect("an answer").expect("there");
-            writes.spawn(async move {
-                let write = ScaleWrite { replicas: 1, resource_version: now.version.resource_version };
-                scaler.scale(&id, &write).await
-            });
+        let writes = ids.iter().map(|id| zenvoy.scale(id, 1));
+        until::done("all answers", futures::future::join_all(writes)).await;
+        for id in &ids {
+            assert_eq!(zenvoy.scaler.read(id).await.expect("an answer").expect("there").replicas, 1, "{id}");
         }
-        let answers = until::done("all answers", writes.join_all()).await;
-        let unexpected: Vec<_> =
-            answers.iter().filter(|answer| !matches!(answer, Ok(_) | Err(ScaleError::Conflict(_)))).collect();
-        assert!(unexpected.is_empty(), "{unexpected:?}");
+        zenvoy.stop().await;
+    });
+}
+
+#[test]
+fn an_api_server_that_does_not_answer_leaves_the_outcome_open_and_is_asked_again() {
+    net::in_namespace(async || {
+        let mut world = World::start().await;
+        world.deployment("cart", 0).await;
+        let (zenvoy, id) = (world.zenvoy().await, deployment("cart"));
+        let now = zenvoy.scaler.read(&id).await.expect("an answer").expect("there");
+        world.cluster.api().signal(Signal::SIGSTOP);
+        let write = ScaleWrite { replicas: 1, resource_version: now.version.resource_version };
+        let answer = until::done("the deadline", zenvoy.scaler.scale(&id, &write)).await;
+        assert!(matches!(answer, Err(ScaleError::Unavailable { .. })), "{answer:?}");
+        world.cluster.api().signal(Signal::SIGCONT);
+        until::so("an answer again", async || zenvoy.scaler.read(&id).await.is_ok()).await;
+        zenvoy.scale(&id, 2).await;
         zenvoy.stop().await;
     });
 }
