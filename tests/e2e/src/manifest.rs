@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Service;
-use kube::api::Api;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, NAMESPACE};
@@ -117,6 +118,22 @@ impl Backend {
     /// The name of its upstream.
     pub fn upstream(&self) -> String {
         format!("{NAMESPACE}/{}:{}", self.name, self.port)
+    }
+
+    /// Envoy's port for it, if it has one of its own.
+    pub fn listen_port(&self) -> Option<u16> {
+        self.annotations.get("zenvoy.dev/listen-port")?.parse().ok()
+    }
+
+    /// Its pods that are not gone, by name.
+    ///
+    /// # Panics
+    /// When the API server does not answer.
+    pub async fn pods(&self, cluster: &Cluster) -> Vec<String> {
+        let pods = Api::<Pod>::namespaced(cluster.client(), NAMESPACE);
+        let of_it = ListParams::default().labels(&format!("app={}", self.name));
+        let pods = pods.list(&of_it).await.expect("list pods");
+        pods.iter().map(ResourceExt::name_any).collect()
     }
 
     /// Creates or changes both objects.

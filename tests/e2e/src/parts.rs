@@ -25,11 +25,14 @@ pub fn own(name: &str) -> PathBuf {
     path
 }
 
-/// The `zenvoy` program under test, built from the sources as they are now.
+/// The `zenvoy` program under test: what `ZENVOY_BIN` names, else built from the sources as they are now.
 ///
 /// # Panics
 /// When it does not build.
 pub fn zenvoy() -> PathBuf {
+    if let Some(given) = std::env::var_os("ZENVOY_BIN") {
+        return given.into();
+    }
     static BUILT: LazyLock<Mutex<bool>> = LazyLock::new(|| Mutex::new(false));
     let mut built = BUILT.lock().expect("no test panics while it builds");
     if !*built {

@@ -1,0 +1,220 @@
+//! What the API server's audit log says of replicas: who asked for how many, from how many, when, and with what success.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::cluster::{Cluster, NAMESPACE, User};
+
+/// The audit log of a cluster.
+#[derive(Debug, Clone)]
+pub struct Audit(PathBuf);
+
+/// A request that asked for a number of replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScaleRequest {
+    /// Who.
+    pub user: String,
+    /// Of what: its name in the tests' namespace.
+    pub workload: String,
+    /// Whether it was a write of the `scale` subresource; else of the object itself.
+    pub by_scale: bool,
+    /// The answer's HTTP status.
+    pub code: u64,
+    /// The replicas before, of a request that succeeded; `None` for a creation.
+    pub from: Option<u64>,
+    /// The replicas afterwards, of a request that succeeded.
+    pub to: Option<u64>,
+    /// The object's resourceVersion afterwards, of a request that succeeded.
+    pub version: Option<u64>,
+    /// When it was answered, RFC 3339 with microseconds.
+    pub at: String,
+}
+
+impl ScaleRequest {
+    /// Whether it changed the number.
+    pub fn is_effective(&self) -> bool {
+        self.from.is_some() && self.from != self.to
+    }
+}
+
+impl Audit {
+    /// That of a cluster.
+    pub fn of(cluster: &Cluster) -> Self {
+        Self(cluster.audit_log().to_path_buf())
+    }
+
+    /// All requests so far that could change the replicas of `workload`: those that succeeded in the order in which they
+    /// took effect, then the others.
+    pub fn requests(&self, workload: &str) -> Vec<ScaleRequest> {
+        self.all().remove(workload).unwrap_or_default()
+    }
+
+    /// The same of every workload, by name.
+    ///
+    /// # Panics
+    /// When the log cannot be read, or a line of it is not what the API server writes.
+    pub fn all(&self) -> BTreeMap<String, Vec<ScaleRequest>> {
+        let mut requests: BTreeMap<String, Vec<ScaleRequest>> = BTreeMap::new();
+        for request in read(&self.0).iter().filter_map(request) {
+            requests.entry(request.workload.clone()).or_default().push(request);
+        }
+        for of_one in requests.values_mut() {
+            of_one.sort_by_key(|request| request.version.unwrap_or(u64::MAX));
+            let mut before = None;
+            for request in of_one.iter_mut().filter(|request| request.to.is_some()) {
+                request.from = before;
+                before = request.to;
+            }
+        }
+        requests
+    }
+
+    /// All changes that zenvoy made to the replicas of `workload`, as (from, to), in order.
+    pub fn effective(&self, workload: &str) -> Vec<(u64, u64)> {
+        let requests = self.requests(workload);
+        let by_zenvoy = requests.iter().filter(|request| request.user == User::Zenvoy.name());
+        by_zenvoy
+            .filter(|request| request.is_effective())
+            .filter_map(|request| request.from.zip(request.to))
+            .collect()
+    }
+
+    /// How many writes zenvoy sent for `workload`, whatever became of them.
+    pub fn attempts(&self, workload: &str) -> usize {
+        let requests = self.requests(workload);
+        requests.iter().filter(|request| request.user == User::Zenvoy.name()).count()
+    }
+
+    /// Checks invariant I1 for one wake of a workload that has slept since its creation: zenvoy sent one scale write, it
+    /// succeeded, and it went from 0 to `replicas`.
+    ///
+    /// # Panics
+    /// When it is otherwise.
+    #[track_caller]
+    pub fn assert_one_wake(&self, workload: &str, replicas: u64) {
+        let requests = self.requests(workload);
+        let by_zenvoy: Vec<_> =
+            requests.iter().filter(|request| request.user == User::Zenvoy.name()).collect();
+        let as_expected = matches!(by_zenvoy[..], [one]
+            if one.by_scale && one.code == 200 && one.from == Some(0) && one.to == Some(replicas));
+        assert!(
+            as_expected,
+            "{workload}: exactly one scale write, 0 -> {replicas}; the audit log: {by_zenvoy:#?}"
+        );
+    }
+
+    /// Checks that zenvoy's effective changes of `workload` are exactly these, in order.
+    ///
+    /// # Panics
+    /// When they are not.
+    #[track_caller]
+    pub fn assert_effective(&self, workload: &str, expected: &[(u64, u64)]) {
+        let found = self.effective(workload);
+        assert_eq!(found, expected, "{workload}; the audit log: {:#?}", self.requests(workload));
+    }
+}
+
+fn read(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("read the audit log");
+    // The last line may be half written yet.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).expect("a line of the audit log is JSON")).collect()
+}
+
+/// What an event of the log says of replicas, if anything.
+fn request(event: &Value) -> Option<ScaleRequest> {
+    let object = &event["objectRef"];
+    let subresource = object["subresource"].as_str();
+    if object["namespace"] != NAMESPACE || !matches!(subresource, None | Some("scale")) {
+        return None;
+    }
+    let (answer, code) = (&event["responseObject"], event["responseStatus"]["code"].as_u64()?);
+    let succeeded = (200..300).contains(&code);
+    let named = object["name"].as_str().or_else(|| answer["metadata"]["name"].as_str())?;
+    // A Scale leaves out a zero.
+    let to = answer["spec"]["replicas"].as_u64().or_else(|| (answer["kind"] == "Scale").then_some(0));
+    if succeeded && to.is_none() {
+        return None;
+    }
+    Some(ScaleRequest {
+        user: event["user"]["username"].as_str()?.to_owned(),
+        workload: named.to_owned(),
+        by_scale: subresource.is_some(),
+        code,
+        from: None,
+        to: to.filter(|_| succeeded),
+        version: answer["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()),
+        at: event["stageTimestamp"].as_str().unwrap_or_default().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(
+        user: &str,
+        subresource: Option<&str>,
+        code: u64,
+        version: &str,
+        replicas: Option<u64>,
+    ) -> Value {
+        json!({
+            "user": { "username": user },
+            "objectRef": { "namespace": NAMESPACE, "name": "cart", "subresource": subresource },
+            "responseStatus": { "code": code },
+            "responseObject": {
+                "kind": if subresource.is_some() { "Scale" } else { "Deployment" },
+                "metadata": { "name": "cart", "resourceVersion": version },
+                "spec": { "replicas": replicas },
+            },
+            "stageTimestamp": "2026-01-01T00:00:00.000000Z",
+        })
+    }
+
+    fn audit(events: &[Value]) -> (tempfile::TempDir, Audit) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.json");
+        let lines: Vec<String> = events.iter().map(|event| format!("{event}\n")).collect();
+        std::fs::write(&path, lines.concat() + "{\"half").unwrap();
+        (folder, Audit(path))
+    }
+
+    #[test]
+    fn a_write_is_effective_when_it_changed_the_number_in_the_order_of_versions() {
+        let zenvoy = User::Zenvoy.name();
+        let (_folder, audit) = audit(&[
+            event("test-admin", None, 201, "5", Some(0)),
+            event(zenvoy, Some("scale"), 200, "9", None),
+            event(zenvoy, Some("scale"), 200, "7", Some(2)),
+            event(zenvoy, Some("scale"), 409, "", None),
+            event(zenvoy, Some("scale"), 200, "9", None),
+        ]);
+        audit.assert_effective("cart", &[(0, 2), (2, 0)]);
+        assert_eq!(audit.attempts("cart"), 4);
+    }
+
+    #[test]
+    fn one_wake_is_one_write_that_succeeded() {
+        let zenvoy = User::Zenvoy.name();
+        let created = event("test-admin", None, 201, "5", Some(0));
+        let (_folder, audit) = audit(&[created, event(zenvoy, Some("scale"), 200, "7", Some(1))]);
+        audit.assert_one_wake("cart", 1);
+    }
+
+    #[test]
+    #[should_panic = "exactly one scale write"]
+    fn a_second_try_is_not_one_wake() {
+        let zenvoy = User::Zenvoy.name();
+        let (_folder, audit) = audit(&[
+            event("test-admin", None, 201, "5", Some(0)),
+            event(zenvoy, Some("scale"), 200, "7", Some(1)),
+            event(zenvoy, Some("scale"), 409, "", None),
+        ]);
+        audit.assert_one_wake("cart", 1);
+    }
+}

@@ -1,0 +1,226 @@
+//! A node: a proxy, and the Envoy beside it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::local;
+use crate::folder::Folder;
+use crate::http::get;
+use crate::manifest::Backend;
+use crate::process::Process;
+use crate::{parts, until};
+
+/// How often Envoy tells its proxy what it counts: the grain of idleness. Short, for tests that wait for idleness.
+const FLUSH: &str = "250ms";
+
+/// How a proxy accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// By rules in the kernel.
+    Tproxy,
+    /// On a socket for each upstream.
+    Listen,
+}
+
+/// A running `zenvoy proxy` and a real Envoy, started with what `zenvoy bootstrap` prints.
+#[derive(Debug)]
+pub struct Node {
+    envoy: Process,
+    proxy: Process,
+    proxy_flags: Vec<String>,
+    proxy_log: PathBuf,
+    envoy_flags: Vec<String>,
+    envoy_log: PathBuf,
+    proxy_admin: SocketAddr,
+    envoy_admin: SocketAddr,
+}
+
+impl Node {
+    /// Starts both.
+    ///
+    /// # Panics
+    /// When one cannot be started.
+    pub fn start(folder: &Folder, mode: Mode, controller: SocketAddr) -> Self {
+        let (beside, proxy_admin, envoy_admin) = (local(18_001), local(18_081), local(9901));
+        let mode = match mode {
+            Mode::Tproxy => "tproxy",
+            Mode::Listen => "listen",
+        };
+        let proxy_flags = vec![
+            "proxy".into(),
+            "--node=node-1".into(),
+            format!("--controllers=http://{controller}"),
+            format!("--mode={mode}"),
+            format!("--envoy-listen={beside}"),
+            format!("--admin={proxy_admin}"),
+            format!("--stats-flush-interval={FLUSH}"),
+            "--log=info,zenvoy_proxy=debug".into(),
+        ];
+        let bootstrap = bootstrap(beside, envoy_admin);
+        let bootstrap = folder.write("envoy.yaml", &bootstrap);
+        let envoy_flags = ["--config-path", &bootstrap.display().to_string(), "--concurrency", "2"];
+        let envoy_flags: Vec<String> =
+            envoy_flags.into_iter().chain(["--disable-hot-restart"]).map(ToOwned::to_owned).collect();
+        let (proxy_log, envoy_log) = (folder.log("zenvoy-proxy"), folder.log("envoy"));
+        Self {
+            proxy: run(&parts::zenvoy(), &proxy_flags, &proxy_log),
+            envoy: run(&parts::path("envoy"), &envoy_flags, &envoy_log),
+            proxy_flags,
+            proxy_log,
+            envoy_flags,
+            envoy_log,
+            proxy_admin,
+            envoy_admin,
+        }
+    }
+
+    /// Waits until both serve.
+    ///
+    /// # Panics
+    /// When one ends, or is not ready within a minute.
+    pub async fn until_ready(&mut self) {
+        until::so("the proxy is ready", async || {
+            self.proxy.assert_running();
+            get(self.proxy_admin, "admin", "/readyz").await.is_ok_and(|answer| answer.status == 200)
+        })
+        .await;
+        until::so("Envoy is ready", async || {
+            self.envoy.assert_running();
+            get(self.envoy_admin, "admin", "/ready").await.is_ok_and(|answer| answer.status == 200)
+        })
+        .await;
+    }
+
+    /// The proxy's process, to stop, pause or kill.
+    pub fn proxy(&mut self) -> &mut Process {
+        &mut self.proxy
+    }
+
+    /// Envoy's process, to stop, pause or kill.
+    pub fn envoy(&mut self) -> &mut Process {
+        &mut self.envoy
+    }
+
+    /// Starts the proxy again; the process that was must have ended.
+    pub fn start_proxy_again(&mut self) {
+        self.proxy = run(&parts::zenvoy(), &self.proxy_flags, &self.proxy_log);
+    }
+
+    /// Starts Envoy again; the process that was must have ended.
+    pub fn start_envoy_again(&mut self) {
+        self.envoy = run(&parts::path("envoy"), &self.envoy_flags, &self.envoy_log);
+    }
+
+    /// Envoy's HTTP listener.
+    pub fn http(&self) -> SocketAddr {
+        local(10_000)
+    }
+
+    /// Envoy's listener for the upstream with this `listen-port`.
+    pub fn listener(&self, port: u16) -> SocketAddr {
+        local(port)
+    }
+
+    /// The proxy's status page.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn status(&self) -> Value {
+        let answer = get(self.proxy_admin, "admin", "/status").await.expect("the proxy's status");
+        serde_json::from_str(&answer.body).expect("the status is JSON")
+    }
+
+    /// What the proxy says of the upstream of a backend.
+    pub async fn upstream(&self, backend: &Backend) -> Option<Value> {
+        let status = self.status().await;
+        let upstreams = status["upstreams"].as_array()?;
+        upstreams.iter().find(|upstream| upstream["upstream"] == backend.upstream().as_str()).cloned()
+    }
+
+    /// The bytes that the proxy has relayed for a backend so far, both ways.
+    ///
+    /// # Panics
+    /// When the proxy does not know it.
+    pub async fn relayed_bytes(&self, backend: &Backend) -> u64 {
+        let upstream = self.upstream(backend).await.expect("the proxy knows the upstream");
+        let connections = &upstream["connections"];
+        let count = |name: &str| connections[name].as_u64().expect("counts are numbers");
+        count("bytes_to_server") + count("bytes_to_client")
+    }
+
+    /// Whether proxy and Envoy know a backend: a connection is served from now on.
+    pub(super) async fn knows(&self, backend: &Backend) -> bool {
+        if self.upstream(backend).await.is_none() || self.envoy_endpoints(backend).await.is_empty() {
+            return false;
+        }
+        match backend.listen_port() {
+            Some(port) => {
+                let listeners = self.envoy_says("/listeners").await.unwrap_or_default();
+                listeners.contains(&format!(":{port}\n"))
+            }
+            None => {
+                let routes =
+                    self.envoy_says("/config_dump?resource=dynamic_route_configs").await.unwrap_or_default();
+                routes.contains(&format!("\"{}\"", backend.host()))
+            }
+        }
+    }
+
+    /// Where Envoy sends the connections of a backend.
+    pub async fn envoy_endpoints(&self, backend: &Backend) -> Vec<SocketAddr> {
+        let (text, cluster) = (self.envoy_says("/clusters").await.unwrap_or_default(), backend.upstream());
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&cluster)?.strip_prefix("::"));
+        let mut endpoints: Vec<SocketAddr> =
+            lines.filter_map(|line| line.split("::").next()?.parse().ok()).collect();
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        endpoints
+    }
+
+    /// One of Envoy's statistics; zero while it has none of that name.
+    pub async fn stat(&self, name: &str) -> u64 {
+        let stats = self
+            .envoy_says(&format!("/stats?filter=^{}$", name.replace('.', "\\.")))
+            .await
+            .unwrap_or_default();
+        let found = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok());
+        found.unwrap_or(0)
+    }
+
+    /// Checks that Envoy has refused nothing that it was sent.
+    ///
+    /// # Panics
+    /// When it has.
+    pub async fn assert_nothing_refused(&self) {
+        for name in [
+            "cluster_manager.cds.update_rejected",
+            "listener_manager.lds.update_rejected",
+            "listener_manager.listener_create_failure",
+        ] {
+            assert_eq!(self.stat(name).await, 0, "{name}");
+        }
+    }
+
+    async fn envoy_says(&self, path: &str) -> Option<String> {
+        let answer = get(self.envoy_admin, "admin", path).await.ok()?;
+        (answer.status == 200).then_some(answer.body)
+    }
+}
+
+fn bootstrap(proxy: SocketAddr, admin: SocketAddr) -> String {
+    let printed = Command::new(parts::zenvoy())
+        .args(["bootstrap", "--node=node-1"])
+        .args([format!("--proxy={proxy}"), format!("--admin={admin}")])
+        .arg(format!("--stats-flush-interval={FLUSH}"))
+        .output()
+        .expect("run zenvoy bootstrap");
+    assert!(printed.status.success(), "zenvoy bootstrap: {}", String::from_utf8_lossy(&printed.stderr));
+    String::from_utf8(printed.stdout).expect("the bootstrap is text")
+}
+
+fn run(program: &Path, flags: &[String], log: &Path) -> Process {
+    Process::start(program, flags, &[], log)
+}
