@@ -16,6 +16,10 @@ help: ## Say what can be made
 test: protoc network ## Build and test everything, on real parts
 	$(AS_ROOT) cargo test --workspace
 
+.PHONY: bench
+bench: protoc ## Run the benchmarks (NAME=xds: one of them)
+	bench/run $(NAME)
+
 .PHONY: lint
 lint: format clippy deny docs ## All checks that run before the tests
 
