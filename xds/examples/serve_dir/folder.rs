@@ -16,7 +16,7 @@ pub(crate) struct Folder {
     path: PathBuf,
     protos: Protos,
     served: Resources,
-    /// The files' texts at the last good reading.
+    /// The files' texts at the last reading.
     texts: BTreeMap<PathBuf, String>,
 }
 
@@ -28,15 +28,23 @@ impl Folder {
     /// What has changed since the last reading.
     ///
     /// # Errors
-    /// When any file cannot be read: then nothing has changed.
+    /// When any file cannot be read: then nothing has changed. Said once, until a file changes.
     pub(crate) fn read(&mut self) -> Result<Vec<Change>> {
         let texts = texts(&self.path)?;
         if texts == self.texts {
             return Ok(Vec::new());
         }
+        self.texts = texts;
+        let mut all = Vec::new();
+        for (path, text) in &self.texts {
+            all.extend(parse(text).with_context(|| format!("{}", path.display()))?);
+        }
+        self.protos.learn(&all)?;
         let mut resources = Resources::new();
-        for (path, text) in &texts {
-            self.parse(text, &mut resources).with_context(|| format!("{}", path.display()))?;
+        for resource in all {
+            let (kind, name, content) = self.protos.encode(resource)?;
+            let twice = format!("{kind} {name:?} is there twice");
+            ensure!(resources.insert((kind, name), content).is_none(), twice);
         }
         let gone = self.served.keys().filter(|key| !resources.contains_key(*key));
         let mut changes: Vec<Change> =
@@ -46,29 +54,22 @@ impl Folder {
             Change::set(kind.as_str(), name.as_str(), content.clone())
         };
         changes.extend(resources.iter().map(set));
-        (self.served, self.texts) = (resources, texts);
+        self.served = resources;
         Ok(changes)
     }
+}
 
-    fn parse(&self, text: &str, resources: &mut Resources) -> Result<()> {
-        let value: Value = serde_saphyr::from_str(text).context("it is neither YAML nor JSON")?;
-        let all = match value {
-            Value::Array(all) => all,
-            Value::Object(mut fields) if fields.contains_key("resources") => match fields.remove("resources")
-            {
-                Some(Value::Array(all)) => all,
-                _ => bail!("`resources` must be a list"),
-            },
-            one => vec![one],
-        };
-        for (at, value) in all.into_iter().enumerate() {
-            let (kind, name, content) =
-                self.protos.encode(value).with_context(|| format!("resource {at}"))?;
-            let twice = format!("{kind} {name:?} is there twice");
-            ensure!(resources.insert((kind, name), content).is_none(), twice);
-        }
-        Ok(())
-    }
+/// The resources of a file.
+fn parse(text: &str) -> Result<Vec<Value>> {
+    let value: Value = serde_saphyr::from_str(text).context("it is neither YAML nor JSON")?;
+    Ok(match value {
+        Value::Array(all) => all,
+        Value::Object(mut fields) if fields.contains_key("resources") => match fields.remove("resources") {
+            Some(Value::Array(all)) => all,
+            _ => bail!("`resources` must be a list"),
+        },
+        one => vec![one],
+    })
 }
 
 fn texts(path: &Path) -> Result<BTreeMap<PathBuf, String>> {

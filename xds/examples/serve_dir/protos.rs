@@ -11,6 +11,9 @@ use serde_json::Value;
 
 pub(crate) struct Protos {
     folders: Vec<PathBuf>,
+    /// What is compiled: all that these types need.
+    known: BTreeSet<String>,
+    pool: DescriptorPool,
 }
 
 /// The .proto files that the envoy-types crate carries.
@@ -38,21 +41,31 @@ pub(crate) fn of_envoy_types() -> Result<Vec<PathBuf>> {
 
 impl Protos {
     pub(crate) fn new(folders: Vec<PathBuf>) -> Self {
-        Self { folders }
+        Self { folders, known: BTreeSet::new(), pool: DescriptorPool::new() }
+    }
+
+    /// Gets to know all types that these resources name, before they can be encoded.
+    pub(crate) fn learn(&mut self, resources: &[Value]) -> Result<()> {
+        let mut types = self.known.clone();
+        resources.iter().for_each(|resource| collect(resource, &mut types));
+        if types != self.known {
+            self.pool = self.compile(&types)?;
+            self.known = types;
+        }
+        Ok(())
     }
 
     /// The type URL, the name and the encoding of a resource.
     pub(crate) fn encode(&self, mut resource: Value) -> Result<(String, String, Vec<u8>)> {
-        let mut types = BTreeSet::new();
-        collect(&resource, &mut types);
-        let pool = self.compile(&types)?;
         let fields = resource.as_object_mut().context("it must be an object")?;
         let Some(Value::String(kind)) = fields.remove("@type") else { bail!("it has no `@type`") };
         let name =
             ["name", "cluster_name", "clusterName"].iter().find_map(|field| fields.get(*field)?.as_str());
         let name = name.context("it has no name")?.to_owned();
-        let message =
-            pool.get_message_by_name(message_name(&kind)).with_context(|| format!("unknown type {kind}"))?;
+        let message = self
+            .pool
+            .get_message_by_name(message_name(&kind))
+            .with_context(|| format!("unknown type {kind}"))?;
         let message = DynamicMessage::deserialize(message, resource).with_context(|| name.clone())?;
         Ok((kind, name, message.encode_to_vec()))
     }
