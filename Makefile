@@ -17,7 +17,7 @@ test: protoc network ## Build and test everything, on real parts
 	$(AS_ROOT) cargo test --workspace
 
 .PHONY: demo
-demo: protoc ## Show services that sleep and wake, behind a real Envoy; ends by itself
+demo: ## Show services that sleep and wake, behind a real Envoy; ends by itself
 	scripts/demo
 
 .PHONY: lint

@@ -2,6 +2,8 @@
 
 mod bootstrap;
 mod completions;
+mod controller;
+mod crd;
 mod exit;
 mod keep;
 mod logs;
@@ -30,9 +32,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Controller(Box<controller::Args>),
     Proxy(proxy::Args),
     Up(up::Args),
     Bootstrap(bootstrap::Args),
+    Crd(crd::Args),
     Completions(completions::Args),
     Version(version::Args),
     #[command(hide = true)]
@@ -52,9 +56,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let Cli { command, logs } = cli;
     match command {
+        Command::Controller(args) => controller::run(*args, &logs),
         Command::Proxy(args) => proxy::run(args, &logs),
         Command::Up(args) => up::run(args, &logs),
         Command::Bootstrap(args) => bootstrap::run(args),
+        Command::Crd(args) => crd::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),
         // Keepers are small: no runtime, no logs.

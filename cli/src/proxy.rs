@@ -64,18 +64,24 @@ pub(crate) struct Args {
         value_parser = value::flush_interval)]
     stats_flush_interval: Duration,
     /// At the end: how long held connections may still wait for their service
-    #[arg(long, value_name = "DURATION", env = "ZENVOY_HELD_GRACE", default_value = "10s",
+    #[arg(long, value_name = "DURATION", env = "ZENVOY_HELD_GRACE", help_heading = "Ending", default_value = "10s",
         value_parser = value::duration)]
     held_grace: Duration,
     /// At the end: how long relayed connections may last
-    #[arg(long, value_name = "DURATION", env = "ZENVOY_RELAY_GRACE", default_value = "20s",
+    #[arg(long, value_name = "DURATION", env = "ZENVOY_RELAY_GRACE", help_heading = "Ending", default_value = "20s",
         value_parser = value::duration)]
     relay_grace: Duration,
     /// At the end: when controllers are told that the node is gone for good
-    #[arg(long, value_name = "WHEN", env = "ZENVOY_GOODBYE", default_value = "envoy-gone")]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        env = "ZENVOY_GOODBYE",
+        help_heading = "Ending",
+        default_value = "envoy-gone"
+    )]
     goodbye: When,
     /// At the end: how long its Envoy is waited for and served, when `--goodbye envoy-gone`
-    #[arg(long, value_name = "DURATION", env = "ZENVOY_ENVOY_GRACE", default_value = "5s",
+    #[arg(long, value_name = "DURATION", env = "ZENVOY_ENVOY_GRACE", help_heading = "Ending", default_value = "5s",
         value_parser = value::duration)]
     envoy_grace: Duration,
     #[command(flatten)]

@@ -11,6 +11,7 @@ use crate::exit::Failure;
 use crate::value;
 
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Ending")]
 pub(crate) struct ShutdownArgs {
     /// After SIGTERM or SIGINT, how long the graceful end may take; a second signal ends at once
     #[arg(long, value_name = "DURATION", env = "ZENVOY_SHUTDOWN_TIMEOUT", default_value = "30s",

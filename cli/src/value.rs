@@ -21,6 +21,24 @@ pub(crate) fn flush_interval(text: &str) -> Result<Duration, String> {
     Err(format!("{text:?} is out of range: give 50ms to 1m"))
 }
 
+/// How long a replica may be silent.
+pub(crate) fn lease_ttl(text: &str) -> Result<Duration, String> {
+    let duration = duration(text).map_err(|error| error.to_string())?;
+    if duration >= Duration::from_secs(3) {
+        return Ok(duration);
+    }
+    Err(format!("{text:?} is too short: give at least 3s"))
+}
+
+/// A name as Kubernetes has them.
+pub(crate) fn label(text: &str) -> Result<String, String> {
+    let inner = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if inner && (1..=63).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-') {
+        return Ok(text.into());
+    }
+    Err(format!("{text:?} is not a name: use lower-case letters, digits and inner hyphens, at most 63"))
+}
+
 /// The name of a node: not empty, without white space.
 pub(crate) fn node(text: &str) -> Result<NodeId, String> {
     if text.is_empty() || text.contains(char::is_whitespace) {

@@ -6,7 +6,7 @@ use zenvoy_e2e::{net, parts};
 
 #[test]
 fn the_demo_shows_sleep_wake_direct_traffic_and_sleep_again_and_ends_well() {
-    net::in_namespace(async {
+    net::in_namespace(async || {
         let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/demo"))
             .env("ZENVOY_BIN", env!("CARGO_BIN_EXE_zenvoy"))
             .env("ZENVOY_ENVOY", parts::path("envoy"))

@@ -2,14 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A kept shell that runs `script`; standard input is the lifeline.
-fn kept(grace_ms: u64, script: &str) -> (Child, BufReader<ChildStdout>) {
+/// A kept shell that runs `script`, its lifeline, and what it writes.
+fn kept(grace_ms: u64, script: &str) -> (Child, ChildStdin, BufReader<ChildStdout>) {
     let mut keeper = Command::new(env!("CARGO_BIN_EXE_zenvoy"))
         .args(["keep", &grace_ms.to_string(), "--", "sh", "-c", script])
         .stdin(Stdio::piped())
@@ -17,7 +17,9 @@ fn kept(grace_ms: u64, script: &str) -> (Child, BufReader<ChildStdout>) {
         .spawn()
         .expect("start the keeper");
     let output = BufReader::new(keeper.stdout.take().expect("piped"));
-    (keeper, output)
+    // `Child::wait` would close it.
+    let lifeline = keeper.stdin.take().expect("piped");
+    (keeper, lifeline, output)
 }
 
 /// Reads process ids, one a line.
@@ -47,10 +49,10 @@ fn family(deaf: bool) -> String {
 
 #[test]
 fn when_the_lifeline_closes_children_daemons_and_orphans_end() {
-    let (mut keeper, mut output) = kept(60_000, &family(false));
+    let (mut keeper, lifeline, mut output) = kept(60_000, &family(false));
     let pids = pids(&mut output, 4);
     assert!(pids.iter().all(|pid| lives(*pid)));
-    drop(keeper.stdin.take());
+    drop(lifeline);
     let status = keeper.wait().expect("ended");
     assert!(!pids.iter().any(|pid| lives(*pid)));
     assert_eq!(status.code(), Some(128 + 15), "the command ended by SIGTERM");
@@ -58,10 +60,10 @@ fn when_the_lifeline_closes_children_daemons_and_orphans_end() {
 
 #[test]
 fn what_ignores_sigterm_is_killed_after_the_grace() {
-    let (mut keeper, mut output) = kept(200, &family(true));
+    let (mut keeper, lifeline, mut output) = kept(200, &family(true));
     let pids = pids(&mut output, 4);
     let asked = Instant::now();
-    drop(keeper.stdin.take());
+    drop(lifeline);
     let status = keeper.wait().expect("ended");
     assert!(asked.elapsed() >= Duration::from_millis(200));
     assert!(!pids.iter().any(|pid| lives(*pid)));
@@ -70,7 +72,7 @@ fn what_ignores_sigterm_is_killed_after_the_grace() {
 
 #[test]
 fn when_the_command_ends_its_daemons_end_too() {
-    let (mut keeper, mut output) = kept(60_000, "setsid sleep 600 & echo $!; exit 7");
+    let (mut keeper, _lifeline, mut output) = kept(60_000, "setsid sleep 600 & echo $!; exit 7");
     let pids = pids(&mut output, 1);
     assert_eq!(keeper.wait().expect("ended").code(), Some(7));
     assert!(!lives(pids[0]));
@@ -78,7 +80,7 @@ fn when_the_command_ends_its_daemons_end_too() {
 
 #[test]
 fn when_the_keeper_is_killed_the_command_is_killed_by_the_kernel() {
-    let (mut keeper, mut output) = kept(60_000, "trap '' TERM; echo $$; while :; do :; done");
+    let (mut keeper, _lifeline, mut output) = kept(60_000, "trap '' TERM; echo $$; while :; do :; done");
     let pids = pids(&mut output, 1);
     keeper.kill().expect("it lives");
     assert_eq!(keeper.wait().expect("ended").signal(), Some(9));
@@ -95,7 +97,7 @@ fn when_the_keeper_is_killed_the_command_is_killed_by_the_kernel() {
 #[test]
 fn sigterm_to_the_keeper_ends_the_command_gently() {
     let script = "trap 'echo bye; exit 3' TERM; echo $$; while :; do sleep 1 & wait $!; done";
-    let (mut keeper, mut output) = kept(60_000, script);
+    let (mut keeper, _lifeline, mut output) = kept(60_000, script);
     pids(&mut output, 1);
     end(i32::try_from(keeper.id()).expect("a process id"), Signal::SIGTERM);
     assert_eq!(keeper.wait().expect("ended").code(), Some(3));

@@ -41,7 +41,7 @@ async fn gone(pids: &[i32]) {
 
 #[test]
 fn an_open_connection_keeps_a_command_up_and_its_end_lets_it_sleep() {
-    net::in_namespace(async {
+    net::in_namespace(async || {
         let folder = tempfile::tempdir().expect("a folder");
         let mut up = Up::start(folder.path(), TCP);
         up.until("ready: ").await;
@@ -61,7 +61,7 @@ fn an_open_connection_keeps_a_command_up_and_its_end_lets_it_sleep() {
 
 #[test]
 fn when_zenvoy_is_killed_envoy_and_all_commands_with_their_children_end() {
-    net::in_namespace(async {
+    net::in_namespace(async || {
         let folder = tempfile::tempdir().expect("a folder");
         let script = "setsid sleep 600 & (sleep 600 &); python3 -SI server.py $PORT";
         let file = TCP.replace("[python3, -SI, server.py, '{port}']", &format!("[sh, -c, '{script}']"));
@@ -79,7 +79,7 @@ fn when_zenvoy_is_killed_envoy_and_all_commands_with_their_children_end() {
 
 #[test]
 fn sigint_ends_everything_and_the_status_is_zero() {
-    net::in_namespace(async {
+    net::in_namespace(async || {
         let folder = tempfile::tempdir().expect("a folder");
         let mut up = Up::start(folder.path(), TCP);
         up.until("ready: ").await;
@@ -93,7 +93,7 @@ fn sigint_ends_everything_and_the_status_is_zero() {
 
 #[test]
 fn a_command_that_fails_tells_the_client_and_the_user_why() {
-    net::in_namespace(async {
+    net::in_namespace(async || {
         let folder = tempfile::tempdir().expect("a folder");
         let file = "
 upstreams:
@@ -114,7 +114,7 @@ upstreams:
 
 #[test]
 fn a_changed_file_adds_an_upstream_and_a_bad_one_changes_nothing() {
-    net::in_namespace(async {
+    net::in_namespace(async || {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("up.yaml");
         let mut up = Up::start(folder.path(), TCP);
@@ -133,7 +133,7 @@ fn a_changed_file_adds_an_upstream_and_a_bad_one_changes_nothing() {
 
 #[test]
 fn two_at_once_do_not_meet() {
-    net::in_namespace(async {
+    net::in_namespace(async || {
         let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let mut first = Up::start(one.path(), TCP);
         first.until("ready: ").await;
@@ -157,7 +157,7 @@ fn two_at_once_do_not_meet() {
 
 #[test]
 fn a_terminal_shows_a_table_that_is_redrawn_in_place() {
-    net::in_namespace(async {
+    net::in_namespace(async || {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("up.yaml"), TCP).expect("written");
         std::fs::write(folder.path().join("server.py"), common::SERVER).expect("written");

@@ -30,7 +30,7 @@ fn printed(arguments: &[&str]) -> String {
 
 #[test]
 fn every_long_flag_has_a_variable_and_the_help_says_which() {
-    for command in ["proxy", "up", "bootstrap"] {
+    for command in ["controller", "proxy", "up", "bootstrap"] {
         let help = printed(&[command, "--help"]);
         let flags: Vec<&str> = help.split("\n      --").skip(1).collect();
         assert!(flags.len() > 4, "{help}");
@@ -49,7 +49,7 @@ fn the_help_documents_exit_codes_and_hides_what_is_not_for_people() {
 
 #[test]
 fn a_bad_flag_is_one_message_that_says_what_is_expected() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["proxy", "--controllers", "host:18000"], "give http://host:port"),
         (&["proxy"], "--controllers"),
         (&["proxy", "--controllers", "http://c:1", "--port-pool", "127.0.0.1:9-1"], "127.0.0.1:20000-32767"),
@@ -59,6 +59,15 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
         (&["bootstrap", "--stats-flush-interval", "1"], "as 90s, 5m or 1h30m"),
         (&["up", "x.yaml", "--http-port", "0"], "--http-port"),
         (&["up"], "FILE"),
+        (&["controller"], "--store etcd needs --etcd-endpoints"),
+        (&["controller", "--etcd-endpoints", "etcd:2379"], "give http://host:port"),
+        (&["controller", "--port-pool", "10.0.0.1:1-2"], "give loopback-ip:first-last"),
+        (&["controller", "--lease-ttl", "1s"], "at least 3s"),
+        (&["controller", "--store", "redis"], "etcd, memory"),
+        (
+            &["controller", "--store", "memory", "--kubeconfig", "/nowhere/config"],
+            "--kubeconfig: use /nowhere/config",
+        ),
     ];
     for (arguments, expected) in cases {
         let message = refused(arguments, &[]);
@@ -93,7 +102,8 @@ fn a_file_that_cannot_be_used_is_told_with_place_and_cure() {
     let message = refused(&["up", file], &[envoy]);
     assert!(message.contains("up.yaml:5:14: "), "{message}");
     assert!(
-        message.contains("is not a duration") && message.contains("5 |   idleAfter: 5 minutes"),
+        message.contains("expected a duration from 1s to 168h")
+            && message.contains("5 |   idleAfter: 5 minutes"),
         "{message}"
     );
 }
@@ -103,6 +113,15 @@ fn without_envoy_the_message_says_how_to_get_it() {
     let message = refused(&["up", "x.yaml"], &[("PATH", "/nowhere")]);
     assert!(message.contains("Envoy is not installed") && message.contains("--envoy"), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+#[test]
+fn the_definition_of_upstreams_is_printed() {
+    let definition = printed(&["crd"]);
+    assert!(
+        definition.contains("kind: CustomResourceDefinition") && definition.contains("zenvoy.dev"),
+        "{definition}"
+    );
 }
 
 #[test]

@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// No controller was named.
-    #[error("no controller is named; give --controller http://host:port at least once")]
+    #[error("no controller is named; give --controllers http://host:port")]
     NoController,
     /// Nobody to trust is named.
     #[error("{0} speaks TLS; give --tls-ca with the authority that signed its certificate")]

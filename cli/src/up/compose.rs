@@ -1,6 +1,6 @@
 //! The parts of `zenvoy up`, put together: each runs until `stop`, and when one fails all end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,22 +37,25 @@ pub(super) struct Plan {
     pub(super) listeners: ListenerOptions,
     pub(super) pool: PortPool,
     pub(super) admin: Option<SocketAddr>,
+    pub(super) envoy_admin: Option<SocketAddr>,
     pub(super) stats_flush_interval: Duration,
 }
 
 /// Runs all of it.
 pub(super) async fn up(plan: Plan, board: Board, stop: CancellationToken) -> Result<(), Failure> {
-    let [controller, envoy_admin] = ports::free()?;
+    let controller = ports::free()?;
     let node = NodeId("up".into());
     let proxy = Proxy::bind(proxy_options(&plan, node.clone(), controller)?).await?;
     let bootstrap = bootstrap::yaml(&BootstrapOptions {
-        admin: Some(envoy_admin),
+        admin: plan.envoy_admin,
         stats_flush_interval: plan.stats_flush_interval,
         ..BootstrapOptions::new(node, proxy.local_address().clone())
     });
     let (config, listeners) = (plan.source.config(), plan.listeners);
-    let wanted: Vec<SocketAddr> =
-        reach::listeners(&config.borrow(), listeners).into_iter().map(|(address, _)| address).collect();
+    let wanted = reach::listeners(&config.borrow(), listeners)
+        .into_iter()
+        .map(|(address, _)| address.port())
+        .collect();
 
     let view_stop = CancellationToken::new();
     let reached = move || reach::reached(&config.borrow(), listeners);
@@ -70,12 +73,9 @@ pub(super) async fn up(plan: Plan, board: Board, stop: CancellationToken) -> Res
     };
     let (of_replica, of_proxy, of_envoy) = (stop.clone(), stop.clone(), stop.clone());
     parts.spawn(async move { replica::run(replica, on, of_replica).await.context("the controller failed") });
-    parts.spawn(async move {
-        proxy.run(of_proxy).await;
-        Ok(())
-    });
+    parts.spawn(async move { proxy.run(of_proxy).await.context("the proxy failed") });
     parts.spawn(async move { envoy::run(&keep::keeper(), &plan.program, &bootstrap, of_envoy).await });
-    parts.spawn(announce(board, envoy_admin, wanted, stop.clone()));
+    parts.spawn(announce(board, wanted, stop.clone()));
     let result = all(parts, &stop).await;
     view_stop.cancel();
     view.await.context("the view failed")??;
@@ -83,14 +83,9 @@ pub(super) async fn up(plan: Plan, board: Board, stop: CancellationToken) -> Res
 }
 
 /// Says when clients may come.
-async fn announce(
-    board: Board,
-    envoy_admin: SocketAddr,
-    listeners: Vec<SocketAddr>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+async fn announce(board: Board, ports: BTreeSet<u16>, stop: CancellationToken) -> anyhow::Result<()> {
     tokio::select! {
-        listens = envoy::listens(envoy_admin, &listeners) => {
+        listens = envoy::listens(&ports) => {
             listens?;
             board.ready();
             stop.cancelled().await;

@@ -25,8 +25,9 @@ use crate::{keep, value};
 const ABOUT: &str = "\
 Run local commands that sleep until somebody connects, behind a real Envoy
 
-Controller (with its decisions in memory), proxy and Envoy run together; a command is started on the first connection,
-and stopped when it has been idle. On a terminal a live table is shown, elsewhere plain lines. No root is needed.
+Controller (with its decisions in memory), proxy and Envoy run together; a command is started on the first \
+connection, and stopped when it has been idle. On a terminal a live table is shown, elsewhere plain lines. No root is \
+needed.
 
 A minimal FILE:
 
@@ -65,6 +66,9 @@ pub(crate) struct Args {
     /// Serve the proxy's health, status (/status) and metrics (/metrics) here, as 127.0.0.1:18081
     #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ADMIN")]
     admin: Option<SocketAddr>,
+    /// Envoy's own admin interface, as 127.0.0.1:9901
+    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ENVOY_ADMIN")]
+    envoy_admin: Option<SocketAddr>,
     /// How often Envoy tells its statistics: the grain of idleness
     #[arg(long, value_name = "DURATION", env = "ZENVOY_STATS_FLUSH_INTERVAL", default_value = "250ms",
         value_parser = value::flush_interval)]
@@ -89,6 +93,7 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
         listeners,
         pool: args.port_pool.unwrap_or_else(ports::own_pool),
         admin: args.admin,
+        envoy_admin: args.envoy_admin,
         stats_flush_interval: args.stats_flush_interval,
     };
     run_until_signal(&args.shutdown, |stop| compose::up(plan, board, stop))

@@ -21,7 +21,7 @@ use tracing::warn;
 /// The admin address could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "listen for admin requests on {address}: {source}; end the process that uses it, or give another --admin-address"
+    "listen for admin requests on {address}: {source}; end the process that uses it, or give another --admin"
 )]
 pub struct AdminError {
     /// Which.

@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The local address could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "listen for Envoy on {address}: {source}; end the process that uses it, or give another --local-address"
+    "listen for Envoy on {address}: {source}; end the process that uses it, or give another --envoy-listen"
 )]
 pub struct LocalError {
     /// Which.

@@ -1,0 +1,106 @@
+//! Flags for where decisions are kept.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use zenvoy_controller::store::{EtcdOptions, EtcdStore, MemoryStore, Store};
+use zenvoy_shared::tls::TlsFiles;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where decisions are kept")]
+pub(super) struct StoreArgs {
+    /// The store
+    #[arg(long, env = "ZENVOY_STORE", default_value = "etcd")]
+    store: Kind,
+    /// All members of etcd, as http://etcd-0:2379,http://etcd-1:2379 (https with TLS)
+    #[arg(long, value_name = "URL,...", env = "ZENVOY_ETCD_ENDPOINTS", value_delimiter = ',')]
+    etcd_endpoints: Vec<String>,
+    /// Certificates of the authorities that etcd's certificates come from; PEM
+    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_CA")]
+    etcd_ca: Option<PathBuf>,
+    /// Own certificate for etcd; PEM
+    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_CERT", requires = "etcd_key")]
+    etcd_cert: Option<PathBuf>,
+    /// Own key for etcd; PEM
+    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_KEY", requires = "etcd_cert")]
+    etcd_key: Option<PathBuf>,
+    /// Own name at etcd, where authentication is on
+    #[arg(long, value_name = "NAME", env = "ZENVOY_ETCD_USER", requires = "etcd_password_file")]
+    etcd_user: Option<String>,
+    /// A file that holds the password
+    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_PASSWORD_FILE", requires = "etcd_user")]
+    etcd_password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// For any number of replicas
+    Etcd,
+    /// For one replica; port mappings and open wakes are forgotten with it
+    Memory,
+}
+
+/// A store that can be opened.
+#[derive(Debug)]
+pub(super) enum Chosen {
+    /// For one replica.
+    Memory,
+    /// For any number.
+    Etcd(EtcdOptions),
+}
+
+impl StoreArgs {
+    /// Whether the flags fit together, and what files say can be read.
+    pub(super) fn check(self) -> anyhow::Result<Chosen> {
+        if self.store == Kind::Memory {
+            return Ok(Chosen::Memory);
+        }
+        if self.etcd_endpoints.is_empty() {
+            bail!(
+                "--store etcd needs --etcd-endpoints, as http://etcd:2379; for a single replica --store memory will do"
+            );
+        }
+        if let Some(bad) = self.etcd_endpoints.iter().find(|url| !is_url(url)) {
+            bail!("--etcd-endpoints: {bad:?} is not a URL: give http://host:port or https://host:port");
+        }
+        let user = match (self.etcd_user, self.etcd_password_file) {
+            (Some(name), Some(file)) => {
+                let password = std::fs::read_to_string(&file)
+                    .with_context(|| format!("--etcd-password-file: read {}", file.display()))?;
+                Some((name, password.trim_end_matches(['\r', '\n']).to_owned()))
+            }
+            _ => None,
+        };
+        Ok(Chosen::Etcd(EtcdOptions {
+            endpoints: self.etcd_endpoints,
+            cluster: String::new(),
+            tls: TlsFiles { ca: self.etcd_ca, identity: self.etcd_cert.zip(self.etcd_key) },
+            user,
+        }))
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let uri = text.parse::<http::Uri>();
+    uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.port().is_some())
+}
+
+impl Chosen {
+    /// Whether several replicas may share it.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Etcd(_))
+    }
+
+    /// Opens it for one cluster.
+    pub(super) async fn open(self, cluster: &str) -> anyhow::Result<Arc<dyn Store>> {
+        Ok(match self {
+            Self::Memory => Arc::new(MemoryStore::default()),
+            Self::Etcd(options) => {
+                let options = EtcdOptions { cluster: cluster.into(), ..options };
+                Arc::new(EtcdStore::connect(&options).await?)
+            }
+        })
+    }
+}
