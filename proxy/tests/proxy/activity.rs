@@ -46,7 +46,7 @@ async fn until_quiet(world: &World, drain: &str) {
 
 #[test]
 fn a_kept_alive_http_connection_is_idle_between_requests() {
-    in_namespace(async {
+    in_namespace(async || {
         let (world, _envoy, cart, _pod) = warm().await;
         let mut client = begin(cart.listener, "/").await;
         read_until(&mut client, "pod").await;
@@ -61,7 +61,7 @@ fn a_kept_alive_http_connection_is_idle_between_requests() {
 
 #[test]
 fn a_long_answer_is_activity_until_it_ends() {
-    in_namespace(async {
+    in_namespace(async || {
         let (world, _envoy, cart, pod) = warm().await;
         world.controller.until_idle(cart.name).await;
         let mut client = begin(cart.listener, "/stream").await;
@@ -77,7 +77,7 @@ fn a_long_answer_is_activity_until_it_ends() {
 
 #[test]
 fn an_open_tcp_connection_is_activity_until_it_closes() {
-    in_namespace(async {
+    in_namespace(async || {
         let db = Upstream::tcp();
         let world = World::start(&[&db]).await;
         let pod = tcp_pod("10.42.0.1:5432").await;
@@ -96,7 +96,7 @@ fn an_open_tcp_connection_is_activity_until_it_closes() {
 
 #[test]
 fn without_an_envoy_nothing_is_known() {
-    in_namespace(async {
+    in_namespace(async || {
         let (world, envoy, cart, _pod) = warm().await;
         world.controller.until_idle(cart.name).await;
         envoy.kill().await;
@@ -107,7 +107,7 @@ fn without_an_envoy_nothing_is_known() {
 
 #[test]
 fn a_quiet_node_is_proven_so_after_the_switch() {
-    in_namespace(async {
+    in_namespace(async || {
         let (world, _envoy, cart, _pod) = warm().await;
         offer(&world, &cart, "drain-1").await;
         until_quiet(&world, "drain-1").await;
@@ -120,7 +120,7 @@ fn a_quiet_node_is_proven_so_after_the_switch() {
 
 #[test]
 fn an_open_answer_keeps_the_proof_away_until_it_ends() {
-    in_namespace(async {
+    in_namespace(async || {
         let (world, _envoy, cart, pod) = warm().await;
         let mut client = begin(cart.listener, "/stream").await;
         read_until(&mut client, "begin").await;
@@ -135,7 +135,7 @@ fn an_open_answer_keeps_the_proof_away_until_it_ends() {
 
 #[test]
 fn a_request_that_is_held_keeps_the_proof_away() {
-    in_namespace(async {
+    in_namespace(async || {
         let (world, _envoy, cart, pod) = warm().await;
         let before = world.upstream(&cart);
         world.controller.xds.apply([cart.row(hold_for("drain-1")), cart.endpoints(&[cart.activator])]);

@@ -53,7 +53,7 @@ async fn said_back(client: &mut Client, request: DiscoveryRequest) -> Result<Str
 
 #[test]
 fn both_forms_are_carried_and_so_are_messages_far_beyond_the_usual_limit() {
-    in_namespace(async {
+    in_namespace(async || {
         let (_controller, mut client, _stop) = carried().await;
         let large = "x".repeat(20 << 20);
         assert_eq!(said_back(&mut client, sotw("type", &large)).await.expect("an answer").len(), large.len());
@@ -78,7 +78,7 @@ fn both_forms_are_carried_and_so_are_messages_far_beyond_the_usual_limit() {
 
 #[test]
 fn a_stream_that_the_controller_refuses_is_refused_and_the_session_stands() {
-    in_namespace(async {
+    in_namespace(async || {
         let (controller, mut client, _stop) = carried().await;
         let refused = said_back(&mut client, sotw("refused", "")).await.unwrap_err();
         assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "refused"));
@@ -89,7 +89,7 @@ fn a_stream_that_the_controller_refuses_is_refused_and_the_session_stands() {
 
 #[test]
 fn a_stream_waits_for_a_session_and_ends_with_it() {
-    in_namespace(async {
+    in_namespace(async || {
         let (controller, mut client, _stop) = carried().await;
         drop(controller);
         let (to, requests) = mpsc::channel(1);

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zenvoy_e2e::net::in_namespace;
-use zenvoy_e2e::until::done;
+use zenvoy_e2e::until::{done, some};
 use zenvoy_proxy::ProxyOptions;
 use zenvoy_shared::proto::Protocol;
 use zenvoy_xds::core::Change;
 
 use crate::backend::{HttpPod, tcp_pod};
 use crate::resources::{Upstream, fail, forward, hold};
-use crate::world::{World, attempt, begin, get, options, read_until, until};
+use crate::world::{World, begin, get, options, read_until, until};
 
 fn body(answer: &str) -> serde_json::Value {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
@@ -33,7 +33,7 @@ async fn until_held(world: &World, upstream: &Upstream, count: u32) {
 
 #[test]
 fn a_verdict_to_fail_answers_what_is_held_and_what_arrives() {
-    in_namespace(async {
+    in_namespace(async || {
         let (cart, db) = (Upstream::http(), Upstream::tcp());
         let world = World::start(&[&cart, &db]).await;
         let request = tokio::spawn(get(cart.activator, "/"));
@@ -55,7 +55,7 @@ fn a_verdict_to_fail_answers_what_is_held_and_what_arrives() {
 
 #[test]
 fn a_connection_that_nobody_wakes_fails_at_its_deadline() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream { wake_timeout: Duration::from_millis(300), ..Upstream::http() };
         let world = World::start(&[&cart]).await;
         let failed = body(&get(cart.activator, "/").await.expect("an answer"));
@@ -66,7 +66,7 @@ fn a_connection_that_nobody_wakes_fails_at_its_deadline() {
 
 #[test]
 fn beyond_the_cap_clients_are_refused_and_the_held_ones_stay() {
-    in_namespace(async {
+    in_namespace(async || {
         let (cart, db) =
             (Upstream { max_held: 2, ..Upstream::http() }, Upstream { max_held: 1, ..Upstream::tcp() });
         let world = World::start(&[&cart, &db]).await;
@@ -84,7 +84,7 @@ fn beyond_the_cap_clients_are_refused_and_the_held_ones_stay() {
 
 #[test]
 fn the_cap_of_the_node_holds_over_all_upstreams() {
-    in_namespace(async {
+    in_namespace(async || {
         let (cart, db) = (Upstream::http(), Upstream::tcp());
         let world = World::with(ProxyOptions { max_held: 1, ..options() }, &[&cart, &db]).await;
         let _held = begin(cart.activator, "/").await;
@@ -96,7 +96,7 @@ fn the_cap_of_the_node_holds_over_all_upstreams() {
 
 #[test]
 fn a_connection_that_closes_without_a_byte_is_no_demand() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
         drop(TcpStream::connect(cart.activator).await.expect("connect"));
@@ -111,7 +111,7 @@ fn a_connection_that_closes_without_a_byte_is_no_demand() {
 
 #[test]
 fn ready_is_not_yet_accepting_and_the_dials_go_on() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
         let answer = tokio::spawn(get(cart.activator, "/"));
@@ -127,7 +127,7 @@ fn ready_is_not_yet_accepting_and_the_dials_go_on() {
 
 #[test]
 fn a_verdict_back_to_hold_while_dialling_keeps_the_connection_and_its_demand() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
         let answer = tokio::spawn(get(cart.activator, "/"));
@@ -145,7 +145,7 @@ fn a_verdict_back_to_hold_while_dialling_keeps_the_connection_and_its_demand() {
 
 #[test]
 fn a_pod_with_an_ipv6_address_is_reached() {
-    in_namespace(async {
+    in_namespace(async || {
         let db = Upstream::tcp();
         let world = World::start(&[&db]).await;
         let mut client = TcpStream::connect(db.activator).await.expect("connect");
@@ -158,7 +158,7 @@ fn a_pod_with_an_ipv6_address_is_reached() {
 
 #[test]
 fn http2_and_tls_wait_for_a_byte_and_are_reset_when_they_fail() {
-    in_namespace(async {
+    in_namespace(async || {
         for protocol in [Protocol::Http2, Protocol::Tls] {
             let secure = Upstream { protocol, ..Upstream::http() };
             let world = World::start(&[&secure]).await;
@@ -176,7 +176,7 @@ fn http2_and_tls_wait_for_a_byte_and_are_reset_when_they_fail() {
 
 #[test]
 fn an_address_is_unbound_with_its_upstream_and_what_is_relayed_lives_on() {
-    in_namespace(async {
+    in_namespace(async || {
         let db = Upstream::tcp();
         let world = World::start(&[&db]).await;
         let pod = tcp_pod("10.42.0.1:5432").await;
@@ -184,7 +184,7 @@ fn an_address_is_unbound_with_its_upstream_and_what_is_relayed_lives_on() {
         let mut client = TcpStream::connect(db.activator).await.expect("connect");
         read_until(&mut client, "hello").await;
         world.controller.xds.apply([Change::remove(zenvoy_shared::proto::HELD_UPSTREAM, db.name)]);
-        attempt("a refused connection", || async { TcpStream::connect(db.activator).await.err() }).await;
+        some("a refused connection", async || TcpStream::connect(db.activator).await.err()).await;
         client.write_all(b"still here").await.expect("a write");
         read_until(&mut client, "still here").await;
     });
@@ -192,7 +192,7 @@ fn an_address_is_unbound_with_its_upstream_and_what_is_relayed_lives_on() {
 
 #[test]
 fn at_its_end_the_proxy_fails_what_is_held_and_lets_what_is_relayed_finish() {
-    in_namespace(async {
+    in_namespace(async || {
         let (cart, db) = (Upstream::http(), Upstream::tcp());
         let world = World::start(&[&cart, &db]).await;
         let held = tokio::spawn(get(cart.activator, "/"));

@@ -1,15 +1,15 @@
 //! What people see of a node, and what its start refuses.
 
 use zenvoy_e2e::net::in_namespace;
-use zenvoy_e2e::until::done;
+use zenvoy_e2e::until::{done, some};
 use zenvoy_proxy::{Proxy, ProxyOptions};
 
 use crate::resources::Upstream;
-use crate::world::{World, attempt, begin, get, options};
+use crate::world::{World, begin, get, options};
 
 #[test]
 fn health_readiness_status_and_metrics_are_served() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
         let _held = begin(cart.activator, "/").await;
@@ -44,14 +44,14 @@ fn health_readiness_status_and_metrics_are_served() {
 
 #[test]
 fn a_proxy_without_a_controller_is_alive_and_not_ready() {
-    in_namespace(async {
+    in_namespace(async || {
         let proxy = Proxy::bind(options()).await.expect("a proxy");
         let admin = proxy.admin_address().expect("an address");
         let stop = tokio_util::sync::CancellationToken::new();
         let running = tokio::spawn(proxy.run(stop.clone()));
         assert!(get(admin, "/healthz").await.expect("an answer").starts_with("HTTP/1.1 200 "));
         assert!(get(admin, "/readyz").await.expect("an answer").starts_with("HTTP/1.1 503 "));
-        attempt("the reason in the status", || async {
+        some("the reason in the status", async || {
             get(admin, "/status").await.ok()?.contains("Connection refused").then_some(())
         })
         .await;
@@ -62,7 +62,7 @@ fn a_proxy_without_a_controller_is_alive_and_not_ready() {
 
 #[test]
 fn what_is_wrong_at_the_start_is_named_with_what_to_do() {
-    in_namespace(async {
+    in_namespace(async || {
         let none = Proxy::bind(ProxyOptions { controllers: vec![], ..options() }).await.unwrap_err();
         assert!(none.to_string().contains("--controller"), "{none}");
         let _first = Proxy::bind(options()).await.expect("a proxy");

@@ -30,7 +30,7 @@ fn streams(controller: &Controller) -> Vec<u64> {
 
 #[test]
 fn held_connections_wait_on_when_the_controller_dies_and_the_next_is_told_everything() {
-    in_namespace(async {
+    in_namespace(async || {
         let (cart, db) = (Upstream::http(), Upstream::tcp());
         let mut world = World::start(&[&cart, &db]).await;
         let _envoy = world.envoy(&[&cart]).await;
@@ -64,7 +64,7 @@ fn held_connections_wait_on_when_the_controller_dies_and_the_next_is_told_everyt
 
 #[test]
 fn when_the_session_ends_all_streams_are_opened_anew() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
         let _envoy = world.envoy(&[&cart]).await;
@@ -84,7 +84,7 @@ fn when_the_session_ends_all_streams_are_opened_anew() {
 
 #[test]
 fn another_envoy_begins_a_new_epoch_and_a_session_that_says_so() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
         let envoy = world.envoy(&[&cart]).await;
@@ -101,7 +101,7 @@ fn another_envoy_begins_a_new_epoch_and_a_session_that_says_so() {
 
 #[test]
 fn an_envoy_of_another_name_is_refused_and_told_why() {
-    in_namespace(async {
+    in_namespace(async || {
         let world = World::start(&[&Upstream::http()]).await;
         let envoy = Envoy::start("node-2", &world.local);
         until("a refusal in Envoy's log", || {
@@ -114,7 +114,7 @@ fn an_envoy_of_another_name_is_refused_and_told_why() {
 
 #[test]
 fn envoy_reaches_the_proxy_by_a_unix_socket_too() {
-    in_namespace(async {
+    in_namespace(async || {
         let folder = tempfile::tempdir().expect("a folder");
         let local = format!("unix:{}/proxy.sock", folder.path().display()).parse().expect("an address");
         let cart = Upstream::http();
@@ -126,7 +126,7 @@ fn envoy_reaches_the_proxy_by_a_unix_socket_too() {
 
 #[test]
 fn goodbye_is_said_when_envoy_is_gone_and_not_while_it_lives() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
         let envoy = world.envoy(&[&cart]).await;
@@ -146,7 +146,7 @@ fn goodbye_is_said_when_envoy_is_gone_and_not_while_it_lives() {
 
 #[test]
 fn goodbye_is_said_without_an_envoy_only_when_asked_for() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         assert!(!World::start(&[&cart]).await.ended().await.said_goodbye());
         let options = ProxyOptions { goodbye: Goodbye::Always, ..options() };
@@ -156,7 +156,7 @@ fn goodbye_is_said_without_an_envoy_only_when_asked_for() {
 
 #[test]
 fn a_controller_that_is_dead_is_passed_over() {
-    in_namespace(async {
+    in_namespace(async || {
         let dead = "http://127.0.0.1:18009".parse().expect("an address");
         let living = format!("http://{CONTROLLER}").parse().expect("an address");
         let cart = Upstream::http();
@@ -167,7 +167,7 @@ fn a_controller_that_is_dead_is_passed_over() {
 /// Two Envoys at once, as in a hot restart; the second is played by a client that speaks as one does.
 #[test]
 fn while_two_envoys_live_activity_is_unknown_and_the_epoch_is_new() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
         let _envoy = world.envoy(&[&cart]).await;
@@ -203,7 +203,7 @@ fn certificate(folder: &Path, name: &str) -> TlsFiles {
 
 #[test]
 fn node_and_controller_prove_to_each_other_who_they_are() {
-    in_namespace(async {
+    in_namespace(async || {
         let folder = tempfile::tempdir().expect("a folder");
         let (server, node) = (certificate(folder.path(), "controller"), certificate(folder.path(), "node"));
         let controller = Controller::tls(CONTROLLER, &server, &node);
@@ -239,7 +239,7 @@ fn node_and_controller_prove_to_each_other_who_they_are() {
 
 #[test]
 fn demand_reaches_a_controller_that_has_not_welcomed_the_node() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream::http();
         let mut world = World::start(&[&cart]).await;
         let next = Controller::start("127.0.0.1:0".parse().expect("an address"));

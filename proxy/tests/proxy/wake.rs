@@ -58,22 +58,22 @@ async fn wakes(options: ProxyOptions) {
 
 #[test]
 fn a_held_request_is_answered_and_a_warm_one_does_not_pass_the_proxy() {
-    in_namespace(wakes(options()));
+    in_namespace(async || wakes(options()).await);
 }
 
 #[test]
 fn the_same_by_transparent_accepting_with_nft() {
-    in_namespace(wakes(tproxy(RulesBy::Nft)));
+    in_namespace(async || wakes(tproxy(RulesBy::Nft)).await);
 }
 
 #[test]
 fn the_same_by_transparent_accepting_with_iptables() {
-    in_namespace(wakes(tproxy(RulesBy::Iptables)));
+    in_namespace(async || wakes(tproxy(RulesBy::Iptables)).await);
 }
 
 #[test]
 fn a_server_that_speaks_first_wakes_on_the_connection_alone() {
-    in_namespace(async {
+    in_namespace(async || {
         let db = Upstream::tcp();
         let world = World::start(&[&db]).await;
         let _envoy = world.envoy(&[&db]).await;
@@ -90,7 +90,7 @@ fn a_server_that_speaks_first_wakes_on_the_connection_alone() {
 
 #[test]
 fn two_hundred_clients_of_one_cold_upstream_are_one_demand_and_are_all_answered() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream { max_held: 1_000, ..Upstream::http() };
         let world = World::start(&[&cart]).await;
         let _envoy = world.envoy(&[&cart]).await;
@@ -108,7 +108,7 @@ fn two_hundred_clients_of_one_cold_upstream_are_one_demand_and_are_all_answered(
 
 #[test]
 fn no_request_fails_while_its_upstream_sleeps_and_wakes_again_and_again() {
-    in_namespace(async {
+    in_namespace(async || {
         let cart = Upstream { max_held: 1_000, ..Upstream::http() };
         let world = World::start(&[&cart]).await;
         let _envoy = world.envoy(&[&cart]).await;
@@ -161,10 +161,10 @@ async fn a_given_up_request_is_no_demand(options: ProxyOptions) {
 
 #[test]
 fn a_client_of_envoy_that_gives_its_request_up_demands_nothing_any_more() {
-    in_namespace(a_given_up_request_is_no_demand(options()));
+    in_namespace(async || a_given_up_request_is_no_demand(options()).await);
 }
 
 #[test]
 fn the_same_for_a_request_that_was_accepted_transparently() {
-    in_namespace(a_given_up_request_is_no_demand(tproxy(RulesBy::Nft)));
+    in_namespace(async || a_given_up_request_is_no_demand(tproxy(RulesBy::Nft)).await);
 }

@@ -12,7 +12,7 @@ use zenvoy_proxy::local::LocalAddress;
 use zenvoy_proxy::{Handle, Proxy, ProxyError, ProxyOptions};
 use zenvoy_shared::id::NodeId;
 
-use zenvoy_e2e::until::done;
+use zenvoy_e2e::until::{done, some};
 
 use crate::controller::Controller;
 use crate::envoy::{Envoy, FLUSH};
@@ -65,7 +65,7 @@ impl World {
     pub(crate) async fn envoy(&self, upstreams: &[&Upstream]) -> Envoy {
         let envoy = Envoy::start(NODE, &self.local);
         for upstream in upstreams {
-            attempt("Envoy's listener", || async { TcpStream::connect(upstream.listener).await.ok() }).await;
+            some("Envoy's listener", async || TcpStream::connect(upstream.listener).await.ok()).await;
         }
         self.flushes(2).await;
         envoy
@@ -148,22 +148,5 @@ pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
 
 /// Looks until there is something to see.
 pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    attempt(what, || std::future::ready(look())).await
-}
-
-/// Tries until there is a result, as [`zenvoy_e2e::until::some`] does, in a future that can be sent.
-pub(crate) async fn attempt<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut try_it: impl FnMut() -> F,
-) -> T {
-    let tries = async {
-        let mut pace = tokio::time::interval(Duration::from_millis(20));
-        loop {
-            pace.tick().await;
-            if let Some(found) = try_it().await {
-                return found;
-            }
-        }
-    };
-    done(what, tries).await
+    some(what, async || look()).await
 }

@@ -13,6 +13,14 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// # Panics
 /// When the namespace cannot be made, or the test fails or takes longer than five minutes.
 pub fn in_namespace(test: impl AsyncFnOnce() + Send + 'static) {
+    in_namespace_within(LIMIT, test);
+}
+
+/// The same, with another limit than five minutes.
+///
+/// # Panics
+/// When the namespace cannot be made, or the test fails or takes longer.
+pub fn in_namespace_within(limit: Duration, test: impl AsyncFnOnce() + Send + 'static) {
     let run = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("make a network namespace: the tests need root");
         ip(&["link", "set", "lo", "up"]);
@@ -20,9 +28,9 @@ pub fn in_namespace(test: impl AsyncFnOnce() + Send + 'static) {
         ip(&["-6", "route", "add", "local", "fd00:42::/64", "dev", "lo"]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         // Kept until after the check: what a test that takes too long holds is dropped by a panic, and shows its logs.
-        let mut limited = Box::pin(async { tokio::time::timeout(LIMIT, test()).await });
+        let mut limited = Box::pin(async { tokio::time::timeout(limit, test()).await });
         let within = runtime.block_on(&mut limited).is_ok();
-        assert!(within, "the test takes less than five minutes");
+        assert!(within, "the test takes less than {limit:?}");
     };
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     let thread = std::thread::Builder::new().name(name).spawn(run).expect("start a thread");

@@ -26,11 +26,15 @@ pub fn own(name: &str) -> PathBuf {
     path
 }
 
-/// The `zenvoy` program under test. `cargo test --workspace` builds it; to run single tests, build it before.
+/// The `zenvoy` program under test: what `ZENVOY_BIN` names, else what lies beside the tests. `cargo test --workspace`
+/// builds it; to run single tests, build it before.
 ///
 /// # Panics
 /// When it is missing, or older than its sources: a test of yesterday's program proves nothing.
 pub fn zenvoy() -> PathBuf {
+    if let Some(given) = std::env::var_os("ZENVOY_BIN") {
+        return given.into();
+    }
     static CHECKED: LazyLock<PathBuf> = LazyLock::new(|| {
         let program = beside_tests().join("zenvoy");
         let built = modified(&program).expect("zenvoy is missing: cargo build -p zenvoy");

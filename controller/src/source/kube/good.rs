@@ -2,13 +2,14 @@
 //! user's object is invalid, the leader keeps it on the object, so that all replicas serve the same. Pure.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use zenvoy_shared::duration::Span;
 use zenvoy_shared::id::{Protocol, WorkloadId};
 
 use super::target::Choice;
 use crate::model::UpstreamSpec;
+use crate::source::spec::{self, Draft, Naming};
 
 /// What is in effect for one upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +37,12 @@ impl LastGood {
         self.0.is_empty()
     }
 
-    /// As it stands on an object. One that cannot be read is as good as none: only zenvoy writes it.
+    /// As it stands on an object. Only zenvoy writes it there, but anybody could: it is validated like anything else, and
+    /// what does not hold is as good as nothing.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let written: BTreeMap<u16, Written> = serde_json::from_str(text).ok()?;
-        Some(Self(written.into_iter().map(|(port, written)| (port, written.into())).collect()))
+        let read = written.into_iter().map(|(port, written)| Some((port, written.check()?)));
+        read.collect::<Option<_>>().map(Self)
     }
 
     /// As [`LastGood::parse`] reads it; always the same text for the same content.
@@ -56,8 +59,8 @@ struct Written {
     protocol: Protocol,
     hosts: Vec<String>,
     listen_port: Option<u16>,
-    idle_after_ms: u64,
-    wake_timeout_ms: u64,
+    idle_after: String,
+    wake_timeout: String,
     wake_replicas: u32,
     max_held: u32,
     /// As the user chose it; nothing for the default.
@@ -67,13 +70,12 @@ struct Written {
 
 impl From<&Good> for Written {
     fn from(good: &Good) -> Self {
-        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             protocol: good.spec.protocol,
             hosts: good.spec.hosts.clone(),
             listen_port: good.spec.listen_port,
-            idle_after_ms: milliseconds(good.spec.idle_after),
-            wake_timeout_ms: milliseconds(good.spec.wake_timeout),
+            idle_after: Span(good.spec.idle_after).to_string(),
+            wake_timeout: Span(good.spec.wake_timeout).to_string(),
             wake_replicas: good.spec.wake_replicas,
             max_held: good.spec.max_held,
             choice: good.choice.text(),
@@ -82,21 +84,23 @@ impl From<&Good> for Written {
     }
 }
 
-impl From<Written> for Good {
-    fn from(written: Written) -> Self {
-        Self {
-            spec: UpstreamSpec {
-                protocol: written.protocol,
-                hosts: written.hosts,
-                listen_port: written.listen_port,
-                idle_after: Duration::from_millis(written.idle_after_ms),
-                wake_timeout: Duration::from_millis(written.wake_timeout_ms),
-                wake_replicas: written.wake_replicas,
-                max_held: written.max_held,
-            },
-            choice: written.choice.as_deref().and_then(Choice::parse).unwrap_or(Choice::Default),
-            target: written.target,
-        }
+impl Written {
+    fn check(self) -> Option<Good> {
+        let draft = Draft {
+            hosts: self.hosts,
+            listen_port: self.listen_port.map(|port| port.to_string()),
+            idle_after: Some(self.idle_after),
+            wake_timeout: Some(self.wake_timeout),
+            wake_replicas: Some(self.wake_replicas.to_string()),
+            max_held: Some(self.max_held.to_string()),
+            protocol: None,
+        };
+        let settings = spec::check(&draft, &Naming::Annotation).ok()?;
+        let choice = match self.choice {
+            Some(choice) => Choice::parse(&choice)?,
+            None => Choice::Default,
+        };
+        Some(Good { spec: settings.spec(self.protocol), choice, target: self.target })
     }
 }
 
@@ -122,8 +126,21 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_text_is_none() {
-        assert_eq!(LastGood::parse("{\"80\":{}}"), None);
-        assert_eq!(LastGood::parse("?"), None);
+    fn a_text_that_was_damaged_or_forged_is_none() {
+        let whole = LastGood::of([(
+            80,
+            Good { spec: UpstreamSpec::default(), choice: Choice::Default, target: None },
+        )])
+        .text();
+        assert!(LastGood::parse(&whole).is_some());
+        for (part, forged) in [
+            (r#""hosts":[]"#, r#""hosts":["*"]"#),
+            (r#""wakeReplicas":1"#, r#""wakeReplicas":0"#),
+            ("5m", "5"),
+            ("80", "x"),
+        ] {
+            assert!(whole.contains(part), "{whole}");
+            assert_eq!(LastGood::parse(&whole.replacen(part, forged, 1)), None, "{forged}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Kubernetes as a source: Services with annotations or `Upstream` objects, EndpointSlices, and any workload with a scale
 //! subresource. In: watches; out: facts, scale writes, and status and events on users' objects.
 //!
-//! A pure [`board::Board`] turns single changes into facts; around it are thin tasks: one per watch (`follow`), discovery
+//! A pure `board` turns single changes into facts; around it are thin tasks: one per watch (`follow`), discovery
 //! and reads of further kinds (`further`), looks at pods that do not become ready (`inspect`).
 
 mod board;

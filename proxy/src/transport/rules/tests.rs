@@ -31,17 +31,17 @@ async fn connections_arrive_with_their_destination(by: RulesBy) {
 
 #[test]
 fn connections_to_any_activator_address_reach_the_one_socket_by_nft() {
-    in_namespace(connections_arrive_with_their_destination(RulesBy::Nft));
+    in_namespace(async || connections_arrive_with_their_destination(RulesBy::Nft).await);
 }
 
 #[test]
 fn connections_to_any_activator_address_reach_the_one_socket_by_iptables() {
-    in_namespace(connections_arrive_with_their_destination(RulesBy::Iptables));
+    in_namespace(async || connections_arrive_with_their_destination(RulesBy::Iptables).await);
 }
 
 #[test]
 fn nothing_is_left_in_the_kernel_after_the_rules_are_dropped() {
-    in_namespace(async {
+    in_namespace(async || {
         for by in [RulesBy::Nft, RulesBy::Iptables] {
             let rules = Rules::install(by, &ranges(), 15_001).unwrap();
             assert_ne!(left(), "", "{by:?}");
@@ -53,7 +53,7 @@ fn nothing_is_left_in_the_kernel_after_the_rules_are_dropped() {
 
 #[test]
 fn rules_left_by_a_killed_process_are_replaced() {
-    in_namespace(async {
+    in_namespace(async || {
         for by in [RulesBy::Nft, RulesBy::Iptables] {
             std::mem::forget(Rules::install(by, &ranges(), 15_001).unwrap());
             drop(Rules::install(by, &ranges(), 15_001).unwrap());

@@ -166,6 +166,9 @@ impl Papers {
     }
 
     pub(super) fn set_leading(&mut self, leads: bool) {
+        if self.leads == leads {
+            return;
+        }
         self.leads = leads;
         self.written.clear();
         self.announced.clear();

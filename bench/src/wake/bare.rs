@@ -1,0 +1,69 @@
+//! The baseline: the writes that a wake cannot do without, by plain clients and nothing else.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use zenvoy_e2e::cluster::NAMESPACE;
+use zenvoy_e2e::manifest::Backend;
+use zenvoy_e2e::zenvoy::Installation;
+
+use crate::clock::Wall;
+
+/// Plain clients of etcd and of the API server.
+pub(crate) struct Bare {
+    etcd: etcd_client::Client,
+    deployments: Api<Deployment>,
+}
+
+impl Bare {
+    pub(crate) async fn connect(on: &Installation) -> Self {
+        let etcd = etcd_client::Client::connect([on.etcd.endpoint()], None).await.expect("connect to etcd");
+        Self { etcd, deployments: Api::namespaced(on.cluster.client(), NAMESPACE) }
+    }
+
+    /// One put of a record as large as a wake's.
+    pub(crate) async fn put(&mut self) -> Duration {
+        let began = Instant::now();
+        self.etcd.put("/bare", vec![b'x'; 300], None).await.expect("put");
+        began.elapsed()
+    }
+
+    /// Reads the version, then scales with it: the same patch as a wake's. Returns when the patch was sent.
+    pub(crate) async fn scale(&self, backend: &Backend, replicas: u32) -> Wall {
+        let deployment = self.deployments.get(backend.name()).await.expect("the deployment");
+        self.patch(backend, replicas, deployment.metadata.resource_version.as_deref()).await
+    }
+
+    async fn patch(&self, backend: &Backend, replicas: u32, version: Option<&str>) -> Wall {
+        let patch = json!({ "metadata": { "resourceVersion": version }, "spec": { "replicas": replicas } });
+        let sent = Wall::of(Instant::now());
+        let patch = Patch::Merge(&patch);
+        self.deployments.patch_scale(backend.name(), &PatchParams::default(), &patch).await.expect("scale");
+        sent
+    }
+
+    /// Scales all at once. Returns when the first patch was sent.
+    pub(crate) async fn storm(&self, backends: &[Backend]) -> Wall {
+        let versions = futures::future::join_all(backends.iter().map(async |backend| {
+            self.deployments.get(backend.name()).await.expect("the deployment").metadata.resource_version
+        }))
+        .await;
+        let patches = backends.iter().zip(&versions);
+        let sent = patches.map(|(backend, version)| self.patch(backend, 1, version.as_deref()));
+        futures::future::join_all(sent).await.into_iter().min().expect("there are some")
+    }
+}
+
+/// A backend that zenvoy knows nothing of.
+pub(crate) fn backend(name: &str) -> Backend {
+    Backend::http(name).set("enabled", "false")
+}
+
+/// When the API server answered the last write of `backend` that changed its replicas to `replicas`.
+pub(crate) fn answered(on: &Installation, backend: &Backend, replicas: u64) -> Wall {
+    let requests = on.audit().requests(backend.name());
+    let last = requests.iter().rfind(|request| request.is_effective() && request.to == Some(replicas));
+    Wall::read(&last.expect("it was scaled").at)
+}
