@@ -7,6 +7,7 @@ mod crd;
 mod exit;
 mod keep;
 mod logs;
+mod node;
 mod proxy;
 mod shutdown;
 mod tls;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Controller(Box<controller::Args>),
     Proxy(proxy::Args),
+    Node(node::Args),
     Up(up::Args),
     Bootstrap(bootstrap::Args),
     Crd(crd::Args),
@@ -58,6 +60,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match command {
         Command::Controller(args) => controller::run(*args, &logs),
         Command::Proxy(args) => proxy::run(args, &logs),
+        Command::Node(args) => node::run(args),
         Command::Up(args) => up::run(args, &logs),
         Command::Bootstrap(args) => bootstrap::run(args),
         Command::Crd(args) => crd::run(&args),

@@ -31,12 +31,16 @@ fn web() -> SocketAddr {
 }
 
 async fn gone(pids: &[i32]) {
-    let gone = async {
-        while pids.iter().any(|pid| lives(*pid)) {
+    until(|| !pids.iter().any(|pid| lives(*pid))).await;
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(LIMIT, gone).await.expect("all processes are gone in time");
+    tokio::time::timeout(LIMIT, wait).await.expect("it holds in time");
 }
 
 #[test]
@@ -88,6 +92,89 @@ fn sigint_ends_everything_and_the_status_is_zero() {
         up.signal(Signal::SIGINT);
         assert_eq!(up.ended().await, Some(0));
         assert!(!pids.iter().any(|pid| lives(*pid)));
+    });
+}
+
+/// The Envoy that runs below zenvoy.
+fn envoy(up: &Up) -> i32 {
+    let name = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    descendants(up.pid()).into_iter().find(|pid| name(pid).trim() == "envoy").expect("Envoy runs")
+}
+
+#[test]
+fn an_envoy_that_dies_is_started_again_and_serves_what_is_awake() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut up = Up::start(folder.path(), &TCP.replace("1s", "60s"));
+        up.until("ready: ").await;
+        let (before, _) = greeted(db()).await;
+        let first = envoy(&up);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), Signal::SIGKILL).expect("it lives");
+        // Its sockets are closed when its last thread has ended, and then its keeper takes it out of the process table.
+        until(|| !std::path::Path::new(&format!("/proc/{first}")).exists()).await;
+        let (after, _) = greeted(db()).await;
+        assert_eq!(before, after);
+        assert_ne!(envoy(&up), first);
+    });
+}
+
+#[test]
+fn an_envoy_that_does_not_run_is_told_with_its_last_lines() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("envoy");
+        std::fs::write(&program, "#!/bin/sh\necho wrong libc >&2\nexit 4\n").expect("written");
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
+        std::fs::write(folder.path().join("up.yaml"), TCP).expect("written");
+        let output = Command::new(env!("CARGO_BIN_EXE_zenvoy"))
+            .arg("up")
+            .arg(folder.path().join("up.yaml"))
+            .arg("--envoy")
+            .arg(program)
+            .output()
+            .expect("run zenvoy");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("Envoy ended before it listened, with status 4"), "{said}");
+        assert!(said.ends_with("wrong libc\n"), "{said}");
+    });
+}
+
+/// A server that does not end by SIGTERM, and is given three seconds.
+fn deaf() -> String {
+    let command = "trap \"\" TERM; python3 -SI server.py $PORT; sleep 600";
+    TCP.replace("[python3, -SI, server.py, '{port}']", &format!("[sh, -c, '{command}']\n  stopGrace: 3s"))
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_commands_still_get_no_more_than_their_grace() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut up = Up::start(folder.path(), &deaf());
+        up.until("ready: ").await;
+        let _open = greeted(db()).await;
+        let pids = descendants(up.pid());
+        up.signal(Signal::SIGTERM);
+        // The first has been taken when Envoy has ended.
+        gone(&[envoy(&up)]).await;
+        up.signal(Signal::SIGTERM);
+        assert_eq!(up.ended().await, Some(1));
+        assert!(pids.iter().any(|pid| lives(*pid)), "the deaf command has its grace");
+        gone(&pids).await;
+    });
+}
+
+#[test]
+fn a_graceful_end_that_takes_too_long_is_cut_short() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut up = Up::start_with(folder.path(), &deaf(), &["--shutdown-timeout", "500ms"]);
+        up.until("ready: ").await;
+        let _open = greeted(db()).await;
+        let pids = descendants(up.pid());
+        up.signal(Signal::SIGTERM);
+        assert_eq!(up.ended().await, Some(1));
+        gone(&pids).await;
     });
 }
 

@@ -16,7 +16,7 @@ use zenvoy_controller::source::kube::ReportWriter;
 use zenvoy_controller::translate::{ListenerOptions, Names};
 
 use self::kubernetes::KubernetesArgs;
-use self::store::StoreArgs;
+pub(crate) use self::store::StoreArgs;
 use crate::exit::Failure;
 use crate::logs::LogArgs;
 use crate::shutdown::{ShutdownArgs, run_until_signal};

@@ -10,7 +10,7 @@ use zenvoy_shared::tls::TlsFiles;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where decisions are kept")]
-pub(super) struct StoreArgs {
+pub(crate) struct StoreArgs {
     /// The store
     #[arg(long, env = "ZENVOY_STORE", default_value = "etcd")]
     store: Kind,
@@ -44,7 +44,7 @@ enum Kind {
 
 /// A store that can be opened.
 #[derive(Debug)]
-pub(super) enum Chosen {
+pub(crate) enum Chosen {
     /// For one replica.
     Memory,
     /// For any number.
@@ -53,7 +53,7 @@ pub(super) enum Chosen {
 
 impl StoreArgs {
     /// Whether the flags fit together, and what files say can be read.
-    pub(super) fn check(self) -> anyhow::Result<Chosen> {
+    pub(crate) fn check(self) -> anyhow::Result<Chosen> {
         if self.store == Kind::Memory {
             return Ok(Chosen::Memory);
         }
@@ -89,12 +89,12 @@ fn is_url(text: &str) -> bool {
 
 impl Chosen {
     /// Whether several replicas may share it.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Self::Etcd(_))
     }
 
     /// Opens it for one cluster.
-    pub(super) async fn open(self, cluster: &str) -> anyhow::Result<Arc<dyn Store>> {
+    pub(crate) async fn open(self, cluster: &str) -> anyhow::Result<Arc<dyn Store>> {
         Ok(match self {
             Self::Memory => Arc::new(MemoryStore::default()),
             Self::Etcd(options) => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zenvoy_controller::leader::Electing;
@@ -74,8 +75,10 @@ pub(super) async fn up(plan: Plan, board: Board, stop: CancellationToken) -> Res
     let (of_replica, of_proxy, of_envoy) = (stop.clone(), stop.clone(), stop.clone());
     parts.spawn(async move { replica::run(replica, on, of_replica).await.context("the controller failed") });
     parts.spawn(async move { proxy.run(of_proxy).await.context("the proxy failed") });
-    parts.spawn(async move { envoy::run(&keep::keeper(), &plan.program, &bootstrap, of_envoy).await });
-    parts.spawn(announce(board, wanted, stop.clone()));
+    let (listens, listened) = watch::channel(false);
+    let program = plan.program;
+    parts.spawn(async move { envoy::run(&keep::keeper(), &program, &bootstrap, listened, of_envoy).await });
+    parts.spawn(announce(board, wanted, listens, stop.clone()));
     let result = all(parts, &stop).await;
     view_stop.cancel();
     view.await.context("the view failed")??;
@@ -83,10 +86,16 @@ pub(super) async fn up(plan: Plan, board: Board, stop: CancellationToken) -> Res
 }
 
 /// Says when clients may come.
-async fn announce(board: Board, ports: BTreeSet<u16>, stop: CancellationToken) -> anyhow::Result<()> {
+async fn announce(
+    board: Board,
+    ports: BTreeSet<u16>,
+    listened: watch::Sender<bool>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     tokio::select! {
-        listens = envoy::listens(&ports) => {
-            listens?;
+        seen = envoy::listens(&ports) => {
+            seen?;
+            listened.send_replace(true);
             board.ready();
             stop.cancelled().await;
         }

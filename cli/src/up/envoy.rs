@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use zenvoy_controller::source::process::keeper::{Keeper, Kept};
@@ -13,10 +14,10 @@ use super::ports;
 
 /// Envoy ends at once; what it still sends is lost with zenvoy anyway.
 const GRACE: Duration = Duration::from_secs(2);
-/// An end so soon after the start is a fault that a restart does not mend.
-const TOO_SOON: Duration = Duration::from_secs(5);
-/// Before a restart.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Before a restart; it doubles while Envoy does not stay up.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Its end.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Until it listens, after its start.
 const START: Duration = Duration::from_secs(30);
 /// Between two questions whether it does.
@@ -37,13 +38,15 @@ pub(super) fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     found.with_context(|| format!("Envoy is not installed: {HOW}"))
 }
 
-/// Keeps Envoy running until `stop`. An Envoy that ends right after its start is a fault.
+/// Keeps Envoy running until `stop`. One that ends before it has ever listened is a fault that a restart does not mend.
 pub(super) async fn run(
     keeper: &Keeper,
     program: &Path,
     bootstrap: &str,
+    listened: watch::Receiver<bool>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let mut pause = FIRST_PAUSE;
     loop {
         let begun = Instant::now();
         let mut envoy = keeper
@@ -57,12 +60,13 @@ pub(super) async fn run(
             }
         };
         let lines = envoy.last_lines().await.join("\n");
-        if begun.elapsed() < TOO_SOON {
-            bail!("Envoy ended right after its start, with status {status}. Its last lines:\n{lines}");
+        if !*listened.borrow() {
+            bail!("Envoy ended before it listened, with status {status}. Its last lines:\n{lines}");
         }
+        pause = if begun.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         tracing::warn!("Envoy ended with status {status} and is started again. Its last lines:\n{lines}");
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }

@@ -1,5 +1,7 @@
 //! Health, readiness and status over HTTP, for probes and people. In: what the parts know of themselves; out: text and JSON.
 
+pub mod nodes;
+
 use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::routing::get;

@@ -209,6 +209,9 @@ impl Core {
         }
         if open {
             self.led.draining.insert(workload.clone());
+        } else if self.led.offered.len() >= self.options.max_offers && !self.led.offered.contains(workload) {
+            // The end of another offer looks at all that voted.
+            return None;
         }
         let nodes: BTreeMap<NodeId, Revision> =
             self.records.nodes.iter().map(|(id, node)| (id.clone(), node.revision)).collect();
@@ -277,11 +280,6 @@ impl Core {
         let memory = self.led.workloads.entry(workload.clone()).or_default();
         if memory.no_offer_before > self.now.moment {
             self.later.by(Later::Subject(Subject::Workload(workload.clone())), memory.no_offer_before);
-            return None;
-        }
-        let full = self.led.offered.len() >= self.options.max_offers;
-        if full && !self.led.offered.contains(workload) {
-            // The end of another offer looks at all that voted.
             return None;
         }
         self.led.offered.insert(workload.clone());

@@ -1,0 +1,77 @@
+//! `zenvoy node`.
+
+use clap::Subcommand;
+use zenvoy_controller::admin::nodes;
+use zenvoy_controller::store::Store;
+use zenvoy_shared::id::NodeId;
+
+use crate::controller::StoreArgs;
+use crate::exit::Failure;
+use crate::value;
+
+/// Show the nodes that count, or forget one that is gone
+///
+/// A node is an Envoy with the proxy beside it. It counts until it said goodbye: no workload is scaled down before each
+/// node has proven that nothing runs on it. A node that died without a word (its machine is lost, its proxy was killed)
+/// keeps everything up until it comes back or is forgotten here.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Where {
+    /// Separates installations that share one etcd
+    #[arg(long, value_name = "NAME", env = "ZENVOY_CLUSTER", default_value = "default",
+        value_parser = value::label)]
+    cluster: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print each node with the controller that had its last session, and whether that lives
+    List(Where),
+    /// Forget a node whose proxy and Envoy are gone for good
+    Forget {
+        /// The node's name, as `--node` of its proxy
+        name: String,
+        /// Also when a live controller had its last session: you know that proxy and Envoy are gone
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    let (place, forget) = match args.command {
+        Command::List(place) => (place, None),
+        Command::Forget { name, force, place } => (place, Some((NodeId(name), force))),
+    };
+    let chosen = place.store.check().map_err(Failure::configuration)?;
+    if !chosen.is_shared() {
+        return Err(Failure::configuration(anyhow::anyhow!(
+            "a memory store is inside its controller; give --store etcd with --etcd-endpoints"
+        )));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = chosen.open(&place.cluster).await?;
+        let Some((node, force)) = forget else { return list(store.as_ref()).await };
+        nodes::forget(store.as_ref(), &node, force).await?;
+        println!("node {node} is forgotten");
+        Ok(())
+    })
+}
+
+async fn list(store: &dyn Store) -> Result<(), Failure> {
+    println!("{:<32} {:<28} SERVED", "NODE", "CONTROLLER");
+    for node in nodes::list(store).await? {
+        let controller = node.record.map_or_else(|| "?".into(), |record| record.controller.0);
+        println!("{:<32} {controller:<28} {}", node.id.0, if node.served { "yes" } else { "no" });
+    }
+    Ok(())
+}
