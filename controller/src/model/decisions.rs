@@ -176,4 +176,7 @@ pub struct DrainAck {
 pub struct IdleVotes {
     /// Which.
     pub workloads: std::collections::BTreeSet<WorkloadId>,
+    /// The nodes it speaks for, each with the `mod_revision` of its `nodes/` key.
+    #[serde(default)]
+    pub nodes: std::collections::BTreeMap<String, Revision>,
 }

@@ -18,7 +18,7 @@ pub struct Surroundings<'a> {
     pub acks: &'a BTreeMap<ControllerId, DrainAck>,
     /// Replicas whose registration lives.
     pub live: &'a [ControllerId],
-    /// Whether every live replica votes that the workload is up and idle (rule V2).
+    /// Whether every live replica votes that the workload is up and idle (rule V2), and they speak for all nodes.
     pub all_vote_idle: bool,
     /// Milliseconds since the Unix epoch.
     pub now_unix_ms: u64,

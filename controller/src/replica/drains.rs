@@ -196,10 +196,10 @@ impl Core {
 
     pub(super) fn vote(&mut self) -> Option<Job> {
         let known = self.records.votes.get(&self.options.me.id);
-        if !self.is_registered() || known.is_some_and(|known| known.record.workloads == self.idle) {
+        let votes = IdleVotes { workloads: self.idle.clone(), nodes: self.nodes.registrations() };
+        if !self.is_registered() || known.is_some_and(|known| known.record == votes) {
             return None;
         }
-        let votes = IdleVotes { workloads: self.idle.clone() };
         let writes =
             vec![put_leased(Key::IdleVotes(self.options.me.id.clone()), encode(&votes), self.lease?)];
         Self::job(Subject::Votes, Txn { writes, ..Txn::default() })

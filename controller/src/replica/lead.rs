@@ -202,7 +202,9 @@ impl Core {
     fn lead_drain(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
         let view = self.inventory.view(workload);
         let open = view.drain().is_some_and(|drain| drain.record.is_open());
-        let all_vote_idle = self.records.all_vote_idle(workload) && !self.is_left_alone(workload);
+        let all_vote_idle = self.records.all_vote_idle(workload)
+            && self.records.votes_speak_for_all_nodes()
+            && !self.is_left_alone(workload);
         if !open && !all_vote_idle {
             self.led.offered.remove(workload);
             return None;

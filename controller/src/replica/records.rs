@@ -148,6 +148,15 @@ impl Records {
                 .keys()
                 .all(|id| self.votes.get(id).is_some_and(|votes| votes.record.workloads.contains(workload)))
     }
+
+    /// Whether the votes of live replicas speak for every node that counts, as it is registered now. Of a node whose
+    /// session no replica has (it moves, or the replica was just restarted) nothing is known, and unknown is not idle.
+    pub(super) fn votes_speak_for_all_nodes(&self) -> bool {
+        let live = || self.votes.iter().filter(|(id, _)| self.controllers.contains_key(*id));
+        self.nodes.iter().all(|(node, record)| {
+            live().any(|(_, votes)| votes.record.nodes.get(&node.0) == Some(&record.revision))
+        })
+    }
 }
 
 fn newer<K: Ord, T>(records: &mut BTreeMap<K, Versioned<T>>, key: K, record: T, revision: Revision) {

@@ -88,6 +88,7 @@ impl Core {
         }
         let demanded = self.nodes.close(node);
         self.proofs.forget_node(node);
+        self.look(&Subject::Votes);
         self.demand_changed(&demanded);
         self.look_at_all_proofs();
         self.look_at_all_idleness();
@@ -155,6 +156,7 @@ impl Core {
         if record.revision == revision && record.record.epoch == said.epoch {
             session.registered = Some(revision);
             self.nodes.register(node, revision);
+            self.look(&Subject::Votes);
             self.welcome();
         }
     }

@@ -193,6 +193,12 @@ impl Nodes {
             .collect()
     }
 
+    /// The nodes that are registered, each with its registration.
+    pub fn registrations(&self) -> BTreeMap<String, Revision> {
+        let registered = self.nodes.iter().filter_map(|(id, node)| Some((id.0.clone(), node.registered?)));
+        registered.collect()
+    }
+
     /// The nodes with a session here.
     pub fn ids(&self) -> impl Iterator<Item = &NodeId> {
         self.nodes.keys()

@@ -158,9 +158,14 @@ async fn a_restarted_replica_keeps_mappings_and_scales_nothing_down() {
     let address = world.address();
     world.restart().await;
     assert_eq!(world.address(), address);
+    world.wait(Duration::from_secs(3_600)).await;
+    assert_ne!(world.verdict(), "hold for a drain", "of a node that is not back nothing is known");
     world.node_opens("node-1").await;
     world.wait(Duration::from_secs(3_600)).await;
     assert_eq!(world.writes(), [1], "unknown activity is not idle");
+    world.idle("node-1", 1).await;
+    world.wait(Duration::from_secs(1)).await;
+    assert_ne!(world.verdict(), "hold for a drain", "two seconds are not past its limit");
     world.idle("node-1", 3_600).await;
     assert_eq!(world.verdict(), "hold for a drain", "what the node remembers counts at once");
 }

@@ -12,5 +12,6 @@ pub mod manifest;
 pub mod net;
 pub mod parts;
 pub mod process;
+pub mod store;
 pub mod until;
 pub mod zenvoy;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, NAMESPACE};
@@ -77,6 +79,13 @@ impl Backend {
         self
     }
 
+    /// Without any annotation of ours: for an `Upstream` object.
+    #[must_use]
+    pub fn unannotated(mut self) -> Self {
+        self.annotations.clear();
+        self
+    }
+
     /// How its pods misbehave, see [`crate::kubelet::Behaviour`].
     #[must_use]
     pub fn behaving(mut self, behaviour: &str) -> Self {
@@ -110,6 +119,14 @@ impl Backend {
         &self.name
     }
 
+    /// The workload's kind with its group.
+    pub fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::Deployment => "Deployment.apps",
+            Kind::StatefulSet => "StatefulSet.apps",
+        }
+    }
+
     /// The host that HTTP clients ask for.
     pub fn host(&self) -> String {
         format!("{}.{NAMESPACE}", self.name)
@@ -134,6 +151,24 @@ impl Backend {
         let of_it = ListParams::default().labels(&format!("app={}", self.name));
         let pods = pods.list(&of_it).await.expect("list pods");
         pods.iter().map(ResourceExt::name_any).collect()
+    }
+
+    /// Sets its replicas, as its owner.
+    ///
+    /// # Panics
+    /// When the API server refuses it.
+    pub async fn scale(&self, cluster: &Cluster, replicas: u32) {
+        let (client, how) = (cluster.client(), PatchParams::default());
+        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        let scaled = match self.kind {
+            Kind::Deployment => {
+                Api::<Deployment>::namespaced(client, NAMESPACE).patch_scale(&self.name, &how, &patch).await
+            }
+            Kind::StatefulSet => {
+                Api::<StatefulSet>::namespaced(client, NAMESPACE).patch_scale(&self.name, &how, &patch).await
+            }
+        };
+        scaled.expect("scale a backend");
     }
 
     /// Creates or changes both objects.
@@ -161,6 +196,66 @@ impl Backend {
                 cluster.apply(&api, &self.name, &self.workload()).await;
             }
         }
+    }
+
+    /// Creates or changes the workload under another name; the Service selects its pods all the same.
+    ///
+    /// # Panics
+    /// When the API server refuses it.
+    pub async fn apply_workload_as(&self, name: &str, cluster: &Cluster) {
+        let api = Api::<Deployment>::namespaced(cluster.client(), NAMESPACE);
+        cluster.apply(&api, name, &self.workload()).await;
+    }
+
+    /// Changes the workload's pods to this, and leaves its replicas as they are.
+    ///
+    /// # Panics
+    /// When the API server refuses it.
+    pub async fn repair(&self, cluster: &Cluster) {
+        let api = Api::<Deployment>::namespaced(cluster.client(), NAMESPACE);
+        let annotations: BTreeMap<_, _> = [(BEHAVIOUR, &self.behaviour)].into();
+        let template = json!({ "metadata": { "annotations": annotations } });
+        let patch = Patch::Merge(json!({ "spec": { "template": template } }));
+        api.patch(&self.name, &PatchParams::default(), &patch).await.expect("change a workload");
+    }
+
+    /// What zenvoy says on the Service, if it has said anything.
+    ///
+    /// # Panics
+    /// When the API server does not answer.
+    pub async fn condition(&self, cluster: &Cluster) -> Option<Condition> {
+        let api = Api::<Service>::namespaced(cluster.client(), NAMESPACE);
+        let service = api.get(&self.name).await.expect("the Service");
+        let conditions = service.status?.conditions?;
+        conditions.into_iter().find(|condition| condition.type_ == "zenvoy.dev/Ready")
+    }
+
+    /// The notes of the events about the Service, its Upstream or its workload: all bear one name.
+    ///
+    /// # Panics
+    /// When the API server does not answer.
+    pub async fn events(&self, cluster: &Cluster) -> Vec<String> {
+        self.events_with(cluster, |event| event.note).await
+    }
+
+    /// The reasons of the same events.
+    ///
+    /// # Panics
+    /// When the API server does not answer.
+    pub async fn event_reasons(&self, cluster: &Cluster) -> Vec<String> {
+        self.events_with(cluster, |event| event.reason).await
+    }
+
+    async fn events_with(&self, cluster: &Cluster, of: impl Fn(Event) -> Option<String>) -> Vec<String> {
+        let api = Api::<Event>::namespaced(cluster.client(), NAMESPACE);
+        let events = api.list(&ListParams::default()).await.expect("list events").items.into_iter();
+        let about_it = |event: &Event| {
+            let regarding = event.regarding.as_ref();
+            let reporter = event.reporting_controller.as_deref();
+            reporter.is_some_and(|reporter| reporter.contains("zenvoy"))
+                && regarding.is_some_and(|object| object.name.as_ref() == Some(&self.name))
+        };
+        events.filter(about_it).filter_map(of).collect()
     }
 
     /// Creates or changes the Service only.

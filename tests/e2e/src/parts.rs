@@ -1,8 +1,9 @@
 //! Where programs are: the real parts, which a script gets when they are not there yet, and this crate's own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
+use std::time::SystemTime;
 
 /// The path of a part, as `scripts/parts` names them.
 ///
@@ -25,27 +26,31 @@ pub fn own(name: &str) -> PathBuf {
     path
 }
 
-/// The `zenvoy` program under test: what `ZENVOY_BIN` names, else built from the sources as they are now.
+/// The `zenvoy` program under test: what `ZENVOY_BIN` names, else what lies beside the tests. `cargo test --workspace`
+/// builds it; to run single tests, build it before.
 ///
 /// # Panics
-/// When it does not build.
+/// When it is missing, or older than its sources: a test of yesterday's program proves nothing.
 pub fn zenvoy() -> PathBuf {
     if let Some(given) = std::env::var_os("ZENVOY_BIN") {
         return given.into();
     }
-    static BUILT: LazyLock<Mutex<bool>> = LazyLock::new(|| Mutex::new(false));
-    let mut built = BUILT.lock().expect("no test panics while it builds");
-    if !*built {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--offline", "--bin", "zenvoy"])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-            .status()
-            .expect("run cargo");
-        assert!(status.success(), "zenvoy does not build");
-        *built = true;
-    }
-    beside_tests().join("zenvoy")
+    static CHECKED: LazyLock<PathBuf> = LazyLock::new(|| {
+        let program = beside_tests().join("zenvoy");
+        let built = modified(&program).expect("zenvoy is missing: cargo build -p zenvoy");
+        let sources =
+            std::fs::read_to_string(program.with_extension("d")).expect("cargo says what it is made of");
+        let sources = sources.split_once(": ").map_or("", |(_, sources)| sources).split_whitespace();
+        let newer =
+            sources.map(Path::new).find(|source| modified(source).is_none_or(|changed| changed > built));
+        assert!(newer.is_none(), "zenvoy is older than {newer:?}: cargo build -p zenvoy");
+        program
+    });
+    CHECKED.clone()
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|metadata| metadata.modified()).ok()
 }
 
 fn beside_tests() -> PathBuf {

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
-use serde_json::json;
 use zenvoy_e2e::cluster::{Cluster, NAMESPACE};
 use zenvoy_e2e::folder::Folder;
 use zenvoy_e2e::http::get;
@@ -19,12 +18,6 @@ use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::net::in_namespace;
 use zenvoy_e2e::process::Process;
 use zenvoy_e2e::until;
-
-async fn scale(client: &Client, name: &str, replicas: u32) {
-    let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
-    let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
-    deployments.patch_scale(name, &PatchParams::default(), &patch).await.expect("scale");
-}
 
 /// The addresses that the Service's EndpointSlices call ready.
 async fn ready(client: &Client, service: &str) -> Vec<SocketAddr> {
@@ -78,7 +71,7 @@ fn pods_become_processes_behind_their_service_and_end_with_their_workload() {
 
         let cart = Backend::http("cart");
         cart.apply(&cluster).await;
-        scale(&client, "cart", 2).await;
+        cart.scale(&cluster, 2).await;
         let pods = until::some("two ready endpoints", async || {
             Some(ready(&client, "cart").await).filter(|ready| ready.len() == 2)
         })
@@ -91,7 +84,7 @@ fn pods_become_processes_behind_their_service_and_end_with_their_workload() {
                 answer.body
             );
         }
-        scale(&client, "cart", 0).await;
+        cart.scale(&cluster, 0).await;
         until::so("no endpoint is left", async || ready(&client, "cart").await.is_empty()).await;
         until::so("nothing listens any more", async || get(pods[0], "cart.shop", "/").await.is_err()).await;
         until::so("no pod is left", async || {
@@ -113,7 +106,8 @@ fn pods_misbehave_as_they_are_told_and_survive_a_restart_of_the_api_server() {
 
         Backend::http("broken").behaving("crash-loop").replicas(1).apply(&cluster).await;
         Backend::http("absent").behaving("image-pull-error").replicas(1).apply(&cluster).await;
-        Backend::http("late").behaving("slow-start=300").replicas(1).apply(&cluster).await;
+        let late = Backend::http("late").behaving("slow-start=300").replicas(1);
+        late.apply(&cluster).await;
         Backend::http("set").stateful().replicas(1).apply(&cluster).await;
         for (app, reason) in [("broken", "CrashLoopBackOff"), ("absent", "ImagePullBackOff")] {
             until::so(reason, async || waiting_reason(&client, app).await.as_deref() == Some(reason)).await;
@@ -128,7 +122,7 @@ fn pods_misbehave_as_they_are_told_and_survive_a_restart_of_the_api_server() {
             .get("set")
             .await
             .expect("it is still there");
-        scale(&client, "late", 0).await;
+        late.scale(&cluster, 0).await;
         until::so("it ends after the restart", async || ready(&client, "late").await.is_empty()).await;
     });
 }

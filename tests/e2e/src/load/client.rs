@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http_body_util::{BodyExt, Full};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use crate::http::{Failure, request};
+use crate::until;
 
 /// What is asked, of whom.
 #[derive(Debug, Clone)]
@@ -186,5 +189,56 @@ impl Open {
         let mut back = vec![0; word.len()];
         self.0.read_exact(&mut back).await.map_err(|error| Failure::new("read", &error))?;
         if back == word.as_bytes() { Ok(()) } else { Err(Failure("something else came back".into())) }
+    }
+}
+
+/// The answer to an HTTP/1.1 request, kept open by the test.
+#[derive(Debug)]
+pub struct OpenStream {
+    body: Incoming,
+    _running: Running,
+}
+
+impl OpenStream {
+    /// Sends a request, and reads the answer up to its first piece.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    ///
+    /// # Panics
+    /// When the request is not one of HTTP/1.1.
+    pub async fn of(asked: &Request) -> Result<Self, Failure> {
+        let (Client::Http1 { mut sender, _running }, Request::Http { host, path, .. }) =
+            (Client::connect(asked).await?, asked)
+        else {
+            panic!("{asked:?} is no HTTP/1.1 request");
+        };
+        let answer = sender.send_request(request("GET", host, path)).await;
+        let answer = answer.map_err(|error| Failure::new("request", &error))?;
+        if answer.status() != 200 {
+            return Err(Failure(answer.status().to_string()));
+        }
+        let mut stream = Self { body: answer.into_body(), _running };
+        stream.next().await?;
+        Ok(stream)
+    }
+
+    /// Waits for a piece that comes from now on: those that lie here already prove nothing.
+    ///
+    /// # Errors
+    /// When the stream has ended.
+    pub async fn next(&mut self) -> Result<(), Failure> {
+        while let Some(piece) = self.body.frame().now_or_never() {
+            Self::check(piece)?;
+        }
+        Self::check(until::done("a piece of the stream", self.body.frame()).await)
+    }
+
+    fn check(piece: Option<Result<Frame<Bytes>, hyper::Error>>) -> Result<(), Failure> {
+        match piece {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(Failure::new("stream", &error)),
+            None => Err(Failure("the stream has ended".into())),
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::until;
 use client::Client;
-pub use client::{Open, Request};
+pub use client::{Open, OpenStream, Request};
 pub use report::{Record, Report};
 
 /// Requests that one client of a steady load sends over one connection before it takes a new one.

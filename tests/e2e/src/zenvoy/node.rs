@@ -140,6 +140,16 @@ impl Node {
         upstreams.iter().find(|upstream| upstream["upstream"] == backend.upstream().as_str()).cloned()
     }
 
+    /// The activator address of a backend.
+    ///
+    /// # Panics
+    /// When the proxy does not know it.
+    pub async fn activator(&self, backend: &Backend) -> SocketAddr {
+        let upstream = self.upstream(backend).await.expect("the proxy knows the upstream");
+        let address = upstream["activator"].as_str().expect("an address");
+        address.parse().expect("an address")
+    }
+
     /// The bytes that the proxy has relayed for a backend so far, both ways.
     ///
     /// # Panics
@@ -149,6 +159,15 @@ impl Node {
         let connections = &upstream["connections"];
         let count = |name: &str| connections[name].as_u64().expect("counts are numbers");
         count("bytes_to_server") + count("bytes_to_client")
+    }
+
+    /// The connections of a backend that the proxy relays now.
+    ///
+    /// # Panics
+    /// When the proxy does not know it.
+    pub async fn relayed_now(&self, backend: &Backend) -> u64 {
+        let upstream = self.upstream(backend).await.expect("the proxy knows the upstream");
+        upstream["connections"]["relayed_now"].as_u64().expect("counts are numbers")
     }
 
     /// Whether proxy and Envoy know a backend: a connection is served from now on.

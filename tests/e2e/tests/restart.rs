@@ -1,0 +1,118 @@
+//! Parts are restarted or killed under a live installation: traffic goes on, and nothing is forgotten.
+
+use std::time::{Duration, Instant};
+
+use zenvoy_e2e::load::{self, OpenStream, Steady};
+use zenvoy_e2e::manifest::Backend;
+use zenvoy_e2e::net::in_namespace;
+use zenvoy_e2e::until;
+use zenvoy_e2e::zenvoy::{Installation, Mode};
+
+/// For how long the node has seen nothing of a backend.
+async fn idle_for(zenvoy: &Installation, backend: &Backend) -> Option<Duration> {
+    let upstream = zenvoy.node.upstream(backend).await?;
+    Some(Duration::from_millis(upstream["activity"]["for_ms"].as_u64()?))
+}
+
+#[test]
+fn a_controller_that_is_killed_and_comes_back_does_not_scale_down_what_is_in_use() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Tproxy).await;
+        let [web, streamed, clock] =
+            ["web", "streamed", "clock"].map(|name| Backend::http(name).set("idle-after", "2s"));
+        for backend in [&web, &streamed, &clock] {
+            zenvoy.create(backend).await;
+        }
+        let mut stream = OpenStream::of(&zenvoy.http(&streamed, "/stream?ms=50")).await.expect("a stream");
+        let load = Steady::start(&zenvoy.http(&web, "/slow?ms=20"), 4);
+        load::once(&zenvoy.http(&clock, "/")).await.served();
+        for backend in [&web, &streamed, &clock] {
+            zenvoy.until_warm(backend).await;
+        }
+        zenvoy.controller.process().kill().await;
+        // Without a controller, warm services are served.
+        load::together(&zenvoy.http(&clock, "/"), 20).await.assert_all_served();
+        zenvoy.controller.start_again();
+        zenvoy.controller.until_ready().await;
+        // What nobody uses falls asleep: the new one sees idleness, and the time has passed.
+        zenvoy.until_cold(&clock).await;
+        stream.next().await.expect("the stream goes on");
+        load.stop().await.assert_all_served();
+        for backend in [&web, &streamed] {
+            zenvoy.audit().assert_effective(backend.name(), &[(0, 1)]);
+        }
+        // And it still wakes what sleeps.
+        load::once(&zenvoy.http(&clock, "/")).await.served();
+        zenvoy.audit().assert_effective("clock", &[(0, 1), (1, 0), (0, 1)]);
+    });
+}
+
+#[test]
+fn a_restart_of_the_controller_does_not_forget_how_long_a_service_has_been_idle() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Listen).await;
+        let web = Backend::http("web").set("idle-after", "12s");
+        zenvoy.create(&web).await;
+        load::once(&zenvoy.http(&web, "/")).await.served();
+        let idle_since = Instant::now();
+        until::so("idle for eight seconds", async || {
+            idle_for(&zenvoy, &web).await.is_some_and(|idle| idle >= Duration::from_secs(8))
+        })
+        .await;
+        zenvoy.controller.process().terminate().await;
+        zenvoy.controller.start_again();
+        zenvoy.controller.until_ready().await;
+        zenvoy.until_cold(&web).await;
+        let took = idle_since.elapsed();
+        assert!(took >= Duration::from_secs(12), "not before its time: {took:?}");
+        assert!(
+            took < Duration::from_secs(19),
+            "counted from the last request, not from the restart: {took:?}"
+        );
+        zenvoy.audit().assert_effective("web", &[(0, 1), (1, 0)]);
+    });
+}
+
+#[test]
+fn a_killed_proxy_loses_only_what_ran_through_it_and_its_successor_wakes_services() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Tproxy).await;
+        let [web, cold] = ["web", "cold"].map(Backend::http);
+        zenvoy.create(&web).await;
+        zenvoy.create(&cold).await;
+        load::once(&zenvoy.http(&web, "/")).await.served();
+        zenvoy.until_warm(&web).await;
+        let mut stream = OpenStream::of(&zenvoy.http(&web, "/stream?ms=50")).await.expect("a stream");
+        let load = Steady::start(&zenvoy.http(&web, "/slow?ms=20"), 4);
+        zenvoy.node.proxy().kill().await;
+        load::together(&zenvoy.http(&web, "/"), 20).await.assert_all_served();
+        zenvoy.node.start_proxy_again();
+        zenvoy.node.until_ready().await;
+        load::once(&zenvoy.http(&cold, "/")).await.served();
+        stream.next().await.expect("the stream goes on");
+        load.stop().await.assert_all_served();
+        zenvoy.audit().assert_one_wake("web", 1);
+        zenvoy.audit().assert_one_wake("cold", 1);
+    });
+}
+
+#[test]
+fn etcd_and_the_api_server_may_restart_under_a_live_installation() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Listen).await;
+        let [web, first, second] = ["web", "first", "second"].map(Backend::http);
+        for backend in [&web, &first, &second] {
+            zenvoy.create(backend).await;
+        }
+        let load = Steady::start(&zenvoy.http(&web, "/slow?ms=20"), 2);
+        zenvoy.until_warm(&web).await;
+        zenvoy.etcd.restart().await;
+        load::once(&zenvoy.http(&first, "/")).await.served();
+        zenvoy.cluster.restart_api().await;
+        load::once(&zenvoy.http(&second, "/")).await.served();
+        load.stop().await.assert_all_served();
+        for backend in [&web, &first, &second] {
+            zenvoy.audit().assert_effective(backend.name(), &[(0, 1)]);
+        }
+    });
+}
