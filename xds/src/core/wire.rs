@@ -52,11 +52,15 @@ impl Encoded {
         }
     }
 
-    fn len(&self, variant: Variant) -> usize {
+    fn slice(&self, variant: Variant) -> &[u8] {
         match variant {
-            Variant::Delta => self.bytes.len(),
-            Variant::StateOfTheWorld => self.bytes.len() - self.any,
+            Variant::Delta => &self.bytes,
+            Variant::StateOfTheWorld => &self.bytes[self.any..],
         }
+    }
+
+    fn len(&self, variant: Variant) -> usize {
+        self.slice(variant).len()
     }
 
     pub(super) fn content(&self) -> Bytes {
@@ -119,6 +123,23 @@ impl Iterator for Pieces {
 
     fn next(&mut self) -> Option<Bytes> {
         self.head.take().or_else(|| Some(self.resources.next()?.field(self.variant)))
+    }
+}
+
+impl Pieces {
+    /// The length of the next piece, in bytes.
+    pub fn next_len(&self) -> Option<usize> {
+        let resource = || Some(self.resources.as_slice().first()?.len(self.variant));
+        self.head.as_ref().map(Bytes::len).or_else(resource)
+    }
+
+    /// Copies the next piece, if there is one.
+    pub fn put_next(&mut self, to: &mut BytesMut) {
+        if let Some(head) = self.head.take() {
+            to.put_slice(&head);
+        } else if let Some(resource) = self.resources.next() {
+            to.put_slice(resource.slice(self.variant));
+        }
     }
 }
 

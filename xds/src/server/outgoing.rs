@@ -1,8 +1,6 @@
 //! A response as frames: made as the transport takes them, so that a large one is never whole in memory for each stream.
 
-use std::iter::Peekable;
-
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tonic::Status;
 
 use crate::core::{Pieces, Response};
@@ -21,7 +19,7 @@ const PREFIX: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     prefix: Option<[u8; PREFIX]>,
-    pieces: Option<Peekable<Pieces>>,
+    pieces: Option<Pieces>,
 }
 
 impl Outgoing {
@@ -33,29 +31,27 @@ impl Outgoing {
         let mut prefix = [0; PREFIX]; // the flag: not compressed
         prefix[1..].copy_from_slice(&length.to_be_bytes());
         self.prefix = Some(prefix);
-        self.pieces = Some(response.into_pieces().peekable());
+        self.pieces = Some(response.into_pieces());
         Ok(())
     }
 
     /// The next bytes to send; `None`: all is sent.
     pub(super) fn chunk(&mut self) -> Option<Bytes> {
         let pieces = self.pieces.as_mut()?;
-        if self.prefix.is_none()
-            && let Some(whole) = pieces.next_if(|piece| piece.len() >= WHOLE)
-        {
-            return Some(whole);
+        if self.prefix.is_none() && pieces.next_len().is_some_and(|len| len >= WHOLE) {
+            return pieces.next();
         }
         let mut chunk = BytesMut::new();
         chunk.extend(self.prefix.take().into_iter().flatten());
         while chunk.len() < CHUNK
-            && let Some(piece) = pieces.next_if(|piece| piece.len() < WHOLE)
+            && let Some(len) = pieces.next_len().filter(|len| *len < WHOLE)
         {
-            if chunk.capacity() < chunk.len() + piece.len() {
+            if chunk.capacity() < chunk.len() + len {
                 // Most responses are one small resource; the others are long.
                 let long = chunk.len() > SMALL;
-                chunk.reserve(if long { CHUNK + WHOLE - chunk.len().min(CHUNK) } else { piece.len() });
+                chunk.reserve(if long { CHUNK + WHOLE - chunk.len().min(CHUNK) } else { len });
             }
-            chunk.put_slice(&piece);
+            pieces.put_next(&mut chunk);
         }
         if chunk.is_empty() {
             self.pieces = None;
@@ -90,7 +86,7 @@ mod tests {
         let (mut all, mut chunks) = (BytesMut::new(), 0);
         while let Some(chunk) = outgoing.chunk() {
             assert!(!chunk.is_empty() && chunk.len() < 64 * 1024);
-            all.put(chunk);
+            all.extend_from_slice(&chunk);
             chunks += 1;
         }
         assert_eq!(bytes::Buf::get_u8(&mut all), 0);

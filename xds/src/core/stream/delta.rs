@@ -49,8 +49,12 @@ impl Stream {
             let wildcard = if everything { Wildcard::Asked } else { Wildcard::Legacy };
             subscription.want_all(table, key, wildcard, &known);
         }
-        for name in subscribe.iter().filter(|name| *name != "*") {
-            subscription.want(table, key, name, known.get(name).map(String::as_str));
+        if subscription.is_new() && known.is_empty() {
+            subscription.want_first(table, key, subscribe.iter().map(String::as_str));
+        } else {
+            for name in subscribe.iter().filter(|name| *name != "*") {
+                subscription.want(table, key, name, known.get(name).map(String::as_str));
+            }
         }
         if !subscribe.is_empty() && subscription.wildcard == Wildcard::Legacy {
             subscription.unwant_all(table, key);

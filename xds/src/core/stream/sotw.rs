@@ -78,6 +78,9 @@ fn ask(
     }
     let gone: Vec<SlotId> =
         subscription.named().filter(|slot| !names.contains(&*table.slot(*slot).name)).collect();
+    if subscription.is_new() {
+        subscription.want_first(table, key, names.iter().copied());
+    }
     for name in names.iter().filter(|name| **name != "*") {
         let known = table.find(name).is_some_and(|slot| subscription.is_named(slot));
         if !known {

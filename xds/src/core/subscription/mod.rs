@@ -206,6 +206,11 @@ impl Subscription {
         dirty.chain(sent).any(|slot| table.slot(*slot).seq <= seq)
     }
 
+    /// Whether nothing of what the client has differs from what is served.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Whether the client may still have what was replaced at `seq`: it has not taken, or has refused, what came then.
     pub(super) fn may_have_from_before(&self, seq: u64) -> bool {
         self.held.values().any(|held| held.has != Has::Nothing && held.applied < seq)

@@ -77,7 +77,8 @@ impl Subscription {
             taken.told.sort_unstable();
             taken.told.dedup();
         }
-        for slot in &taken.told {
+        let any_held = !self.held.is_empty();
+        for slot in taken.told.iter().filter(|_| any_held) {
             if let Some(held) = self.held.get_mut(slot) {
                 held.forced = false;
                 held.refused = None;

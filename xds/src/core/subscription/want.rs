@@ -36,6 +36,13 @@ impl Subscription {
         self.wildcard = wildcard;
         table.everyone.add(stream);
         let served: Vec<SlotId> = table.served().map(|(slot, _)| slot).collect();
+        if self.named.is_empty() && self.dirty.is_empty() && known.is_empty() {
+            // The usual first subscription, made at once.
+            served.iter().for_each(|slot| table.slot_mut(*slot).unsettled += 1);
+            self.dirty = served.into_iter().collect();
+            self.tell_of_given_up(table);
+            return;
+        }
         for slot in served {
             if !self.named.contains(&slot) {
                 let known = known.get(&*table.slot(slot).name).map(String::as_str);
@@ -61,6 +68,31 @@ impl Subscription {
                 self.begin(table, slot, None);
             }
         }
+    }
+
+    /// Nothing is wanted yet, nor on its way.
+    pub(in crate::core) fn is_new(&self) -> bool {
+        !self.is_wildcard() && self.named.is_empty() && self.dirty.is_empty() && self.outstanding.is_none()
+    }
+
+    /// Wants names, of which the client has none. Only for a new subscription: its many names are taken in at once.
+    pub(in crate::core) fn want_first<'a>(
+        &mut self,
+        table: &mut Table,
+        stream: StreamKey,
+        names: impl Iterator<Item = &'a str>,
+    ) {
+        let mut slots: Vec<SlotId> = names.map(|name| table.intern(name)).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        for slot in &slots {
+            let entry = table.slot_mut(*slot);
+            entry.named.add(stream);
+            entry.unsettled += 1;
+            self.named_sum = self.named_sum.wrapping_add(entry.mark());
+        }
+        self.named = slots.iter().copied().collect();
+        self.dirty = slots.into_iter().collect();
     }
 
     /// Wants a name. One that is wanted already is sent again, unless `known`, what the client says it has, is it.
