@@ -162,6 +162,7 @@ impl Core {
     pub(super) fn look_at_workload(&mut self, workload: &WorkloadId) {
         self.publish_endpoints(workload);
         self.look_at_timeline(workload);
+        self.look_at_failure(workload);
         self.look(&Subject::Demand(workload.clone()));
         self.look_at_proofs(workload);
         self.look_at_idleness(workload);

@@ -15,7 +15,6 @@ use crate::model::{
 use crate::plan::drain::{DrainStep, OFFER_DEADLINE_MS, Surroundings};
 use crate::plan::wake::WakeStep;
 use crate::plan::{drain, wake};
-use crate::report::{Happening, Occasion};
 use crate::session::Moment;
 use crate::source::ScaleWrite;
 use crate::store::{Compare, Key, Txn, Write, encode};
@@ -34,6 +33,8 @@ pub(super) struct Led {
     offered: BTreeSet<WorkloadId>,
     /// Workloads with a drain on offer or committed.
     draining: BTreeSet<WorkloadId>,
+    /// Workloads whose open wake does not go on, with the reason that was told last.
+    pub(super) failing: BTreeMap<WorkloadId, String>,
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +113,7 @@ impl Core {
     fn forget(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
         self.led.workloads.remove(workload);
         self.led.offered.remove(workload);
+        self.led.failing.remove(workload);
         self.others.forget(workload);
         let view = self.inventory.view(workload);
         let wake = view.wake_record.map(|wake| (Key::Wake(workload.clone()), wake.revision));
@@ -344,7 +346,7 @@ impl Core {
                 led.scaled_from = None;
                 led.refusal = Some(problem.clone());
                 led.no_scale_before = self.now.moment.after(wake::retry_after(attempts));
-                self.report_refusal(workload, problem);
+                self.tell_failure(workload, problem);
                 // The refusal is recorded at once; only the next try waits.
                 self.pause(&Subject::Workload(workload.clone()), Duration::ZERO);
             }
@@ -372,23 +374,6 @@ impl Core {
         if made_room {
             self.look_at_led();
         }
-    }
-
-    fn tell_end(&mut self, workload: &WorkloadId, drain: &DrainRecord) {
-        let what = match &drain.state {
-            DrainState::Done { .. } => Happening::Slept,
-            DrainState::Cancelled { reason } => Happening::DrainCancelled { reason: reason.clone() },
-            DrainState::Offered | DrainState::Committed { .. } => return,
-        };
-        if let Some(upstream) = drain.upstreams.first().cloned() {
-            self.effect(Effect::Happened(Occasion { workload: workload.clone(), upstream, what }));
-        }
-    }
-
-    fn report_refusal(&mut self, workload: &WorkloadId, problem: &Problem) {
-        let Some(upstream) = self.upstreams_of(workload).into_iter().next() else { return };
-        let what = Happening::WakeFailed(problem.clone());
-        self.effect(Effect::Happened(Occasion { workload: workload.clone(), upstream, what }));
     }
 }
 

@@ -17,6 +17,7 @@ mod records;
 mod run;
 mod sessions;
 mod status;
+mod tell;
 mod timeline;
 
 pub use core::Core;

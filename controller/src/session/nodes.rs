@@ -28,16 +28,22 @@ impl Moment {
 pub enum Activity {
     /// A request, stream or connection is open.
     Active,
-    /// Nothing since this moment: what the node stated (rule V1) put on this replica's clock.
-    IdleSince(Option<Moment>),
+    /// At this moment there had been nothing for so long, as the node stated it (rule V1). Kept apart, since a node may have
+    /// been idle for longer than this replica's clock reaches back.
+    Idle {
+        /// For how long then.
+        already: Duration,
+        /// When it was said, on this replica's clock.
+        at: Moment,
+    },
     /// The node cannot tell.
     Unknown,
 }
 
 impl Activity {
-    /// From "idle for `idle_for`", said at `now`. Idle for longer than this replica's clock reaches back is `None`.
-    pub fn idle_for(idle_for: Duration, now: Moment) -> Self {
-        Self::IdleSince(now.0.checked_sub(idle_for).map(Moment))
+    /// From "idle for `already`", said at `now`.
+    pub fn idle_for(already: Duration, now: Moment) -> Self {
+        Self::Idle { already, at: now }
     }
 }
 
@@ -113,7 +119,7 @@ impl Nodes {
     /// (rule D4).
     pub fn activity(&mut self, id: &NodeId, upstream: UpstreamId, activity: Activity) {
         let Some(node) = self.nodes.get_mut(id) else { return };
-        if !matches!(activity, Activity::IdleSince(_)) {
+        if !matches!(activity, Activity::Idle { .. }) {
             node.quiet.retain(|_, proven| !proven.contains(&upstream));
         }
         node.activity.insert(upstream, activity);
@@ -154,7 +160,7 @@ impl Nodes {
     /// nodes: a replica without sessions votes as well.
     pub fn idle(&self, upstream: &UpstreamId, idle_after: Duration, now: Moment) -> bool {
         self.nodes.values().all(|node| match node.activity.get(upstream) {
-            Some(Activity::IdleSince(since)) => since.is_none_or(|since| since.until(now) >= idle_after),
+            Some(Activity::Idle { already, at }) => already.saturating_add(at.until(now)) >= idle_after,
             Some(Activity::Active | Activity::Unknown) | None => false,
         })
     }
@@ -162,7 +168,7 @@ impl Nodes {
     /// How long every node says that `upstream` has been idle; `None` while active or unknown on one, or without nodes.
     pub fn idle_for(&self, upstream: &UpstreamId, now: Moment) -> Option<Duration> {
         let each = self.nodes.values().map(|node| match node.activity.get(upstream) {
-            Some(Activity::IdleSince(since)) => Some(since.map_or(now.0, |since| since.until(now))),
+            Some(Activity::Idle { already, at }) => Some(already.saturating_add(at.until(now))),
             Some(Activity::Active | Activity::Unknown) | None => None,
         });
         each.collect::<Option<Vec<_>>>()?.into_iter().min()
@@ -170,16 +176,16 @@ impl Nodes {
 
     /// When [`Nodes::idle`] turns true if nobody says anything more; `None` if it cannot.
     pub fn idle_at(&self, upstream: &UpstreamId, idle_after: Duration) -> Option<Moment> {
-        let mut at = Moment::default();
+        let mut latest = Moment::default();
         for node in self.nodes.values() {
             match node.activity.get(upstream) {
-                Some(Activity::IdleSince(since)) => {
-                    at = at.max(since.map_or(at, |since| Moment(since.0.saturating_add(idle_after))));
+                Some(Activity::Idle { already, at }) => {
+                    latest = latest.max(at.after(idle_after.saturating_sub(*already)));
                 }
                 Some(Activity::Active | Activity::Unknown) | None => return None,
             }
         }
-        Some(at)
+        Some(latest)
     }
 
     /// The nodes this replica can vouch for in `drain`, each with its registration, if it can for all it has (rule D4).
@@ -282,6 +288,14 @@ mod tests {
     fn a_node_that_was_idle_before_this_replica_started_is_not_made_young() {
         let nodes = with_activity(&[Some(idle(3_600, 1))]);
         assert!(nodes.idle(&cart(), Duration::from_secs(1_800), at(1)));
+        assert_eq!(nodes.idle_for(&cart(), at(2)), Some(Duration::from_secs(3_601)));
+    }
+
+    #[test]
+    fn a_node_that_was_idle_before_this_replica_started_is_not_made_old() {
+        let nodes = with_activity(&[Some(idle(8, 1))]);
+        assert!(!nodes.idle(&cart(), TEN, at(2)));
+        assert_eq!(nodes.idle_at(&cart(), TEN), Some(at(3)));
     }
 
     #[test]

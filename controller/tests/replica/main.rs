@@ -188,6 +188,26 @@ async fn a_refused_scale_write_fails_held_clients_and_is_tried_again_with_a_paus
 }
 
 #[tokio::test]
+async fn a_wake_whose_pods_fail_is_told_once_for_each_reason() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.pods_fail(Some("Unrelated")).await;
+    assert_eq!(world.happened(|what| matches!(what, Happening::WakeFailed(_))), 0, "nobody asked for it");
+    world.pods_fail(None).await;
+    world.holds("node-1", true).await;
+    for _ in 0..3 {
+        world.pods_fail(Some("CrashLoop")).await;
+    }
+    assert_eq!(world.verdict(), "fail CrashLoop");
+    let crash_loop =
+        |what: &Happening| matches!(what, Happening::WakeFailed(problem) if problem.reason == "CrashLoop");
+    assert_eq!(world.happened(crash_loop), 1);
+    world.pod_ready("pod-1").await;
+    world.pods_fail(None).await;
+    assert_eq!(world.verdict(), "forward 10.42.0.1:80");
+}
+
+#[tokio::test]
 async fn a_status_write_between_pin_and_patch_is_pinned_anew_and_a_spec_change_is_respected() {
     let mut world = World::awake().await;
     world.idle_past_limit().await;

@@ -44,6 +44,7 @@ struct Object {
     tried: usize,
     refuses: bool,
     on_next_scale: Option<Meddle>,
+    problem: Option<Problem>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +63,7 @@ impl Object {
                 observed_generation: self.generation,
             },
             replicas: self.replicas,
-            problem: None,
+            problem: self.problem.clone(),
         }
     }
 }
@@ -323,6 +324,13 @@ impl World {
 
     pub(crate) fn refuse_scaling(&self, refuses: bool) {
         self.api.0.lock().expect("not poisoned").refuses = refuses;
+    }
+
+    /// Why its pods do not become ready, as the source tells.
+    pub(crate) async fn pods_fail(&mut self, reason: Option<&str>) {
+        let problem = reason.map(|reason| Problem { reason: reason.into(), message: "pod cart-1".into() });
+        self.api.0.lock().expect("not poisoned").problem = problem;
+        self.see_object().await;
     }
 
     pub(crate) fn touch_status_on_next_scale(&self) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use zenvoy_controller::replica::{Said, SessionId};
-use zenvoy_controller::session::{Activity, Demand};
+use zenvoy_controller::session::{Activity, Demand, Moment};
 use zenvoy_shared::id::{DrainId, NodeEpoch};
 
 use crate::api::{Pod, cart};
@@ -63,7 +63,7 @@ impl Node {
     }
 
     fn activity(&self) -> Activity {
-        if self.is_active() { Activity::Active } else { Activity::IdleSince(None) }
+        if self.is_active() { Activity::Active } else { Activity::idle_for(Duration::MAX, Moment::default()) }
     }
 
     pub(crate) fn opens(&mut self, replica: usize, session: SessionId) {

@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -228,6 +229,16 @@ impl Backend {
         let service = api.get(&self.name).await.expect("the Service");
         let conditions = service.status?.conditions?;
         conditions.into_iter().find(|condition| condition.type_ == "zenvoy.dev/Ready")
+    }
+
+    /// How old its Service is by the creation time that the API server wrote.
+    ///
+    /// # Panics
+    /// When the API server does not answer.
+    pub async fn age_in_seconds(&self, cluster: &Cluster) -> i64 {
+        let api = Api::<Service>::namespaced(cluster.client(), NAMESPACE);
+        let created = api.get(&self.name).await.expect("the Service").metadata.creation_timestamp;
+        Timestamp::now().as_second() - created.expect("a creation time").0.as_second()
     }
 
     /// The notes of the events about the Service, its Upstream or its workload: all bear one name.

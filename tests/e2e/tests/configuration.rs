@@ -120,9 +120,12 @@ fn of_two_services_that_claim_a_host_the_older_keeps_it_and_the_other_is_told() 
         let mut zenvoy = Installation::start(Mode::Listen).await;
         let older = Backend::http("older").set("hosts", "shop.example");
         zenvoy.create(&older).await;
+        // Kubernetes tells the age in whole seconds.
+        until::so("a younger one is younger", async || older.age_in_seconds(&zenvoy.cluster).await >= 1)
+            .await;
         let newer = Backend::http("newer").set("hosts", "shop.example,own.example");
         zenvoy.create(&newer).await;
-        told(&zenvoy, &newer, "HostTaken", &["shop.example", "older"]).await;
+        told(&zenvoy, &newer, "HostConflict", &["shop.example", "older"]).await;
         for (host, pod) in [
             ("shop.example", "older-"),
             ("own.example", "newer-"),
