@@ -56,7 +56,7 @@ impl Subscription {
         let cut = (0..=WORDS.min(message.len())).rev().find(|at| message.is_char_boundary(*at));
         let words: Arc<str> = message[..cut.unwrap_or(0)].into();
         // What the client has given up since may be what it refused.
-        let isolate = isolate && outstanding.slots.len() + outstanding.given_up.len() > 1;
+        let isolate = isolate && outstanding.told > 1;
         let mut answered = Answered { count: outstanding.slots.len(), resources: Vec::new() };
         let mut suspects = Vec::new();
         for slot in outstanding.slots {

@@ -56,6 +56,8 @@ struct Outstanding {
     seq: u64,
     /// What it told, sorted.
     slots: Vec<SlotId>,
+    /// How many resources it told; some of them may have been given up since.
+    told: usize,
     /// What it told and the client has given up since.
     given_up: Vec<Arc<str>>,
 }

@@ -131,7 +131,8 @@ impl Subscription {
     pub(in crate::core) fn sent(&mut self, nonce: u64, seq: u64, told: Vec<SlotId>) {
         self.nonce = nonce;
         self.unanswered = false;
-        self.outstanding = Some(Outstanding { nonce, seq, slots: told, given_up: Vec::new() });
+        let count = told.len();
+        self.outstanding = Some(Outstanding { nonce, seq, slots: told, told: count, given_up: Vec::new() });
     }
 
     /// The nonce of the last response; 0 before the first.
