@@ -1,6 +1,7 @@
 //! One node: an Envoy whose worker may be late, the proxy beside it, and the clients on it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use zenvoy_controller::replica::{Said, SessionId};
 use zenvoy_controller::session::{Activity, Demand, Moment};
