@@ -20,11 +20,9 @@ test: protoc network ## Build and test everything, on real parts
 demo: ## Show services that sleep and wake, behind a real Envoy; ends by itself
 	scripts/demo
 
-NAME ?= wake
 .PHONY: bench
-bench: protoc network ## Measure against a baseline in the same run; NAME=wake chooses which
-	cargo build --release -p zenvoy -p zenvoy-e2e -p zenvoy-bench --bins
-	$(AS_ROOT) env ZENVOY_BIN=$(CARGO_TARGET_DIR)/release/zenvoy $(CARGO_TARGET_DIR)/release/bench-$(NAME) $(ARGS)
+bench: protoc network ## Measure against a baseline in the same run (NAME=wake or xds: one of them)
+	$(AS_ROOT) bench/run $(NAME)
 
 .PHONY: lint
 lint: format clippy deny docs ## All checks that run before the tests

@@ -1,6 +1,4 @@
-//! An xDS management server: incremental (delta) ADS with content-hash versions and a record of who ACKed what.
-//!
-//! [`core`] holds the protocol as state machines without I/O; [`server`] is a thin tonic layer over it.
+#![doc = include_str!("../README.md")]
 
 pub mod client;
 pub mod core;

@@ -109,8 +109,8 @@ impl Core {
                 self.look_at_others(&fact);
                 let touched = self.inventory.apply(fact);
                 self.settle(touched);
-                if completes {
-                    self.look_at_everything();
+                if completes && self.loaded {
+                    self.publish_structure();
                 }
             }
             Event::Store(step) => self.store_step(step),
@@ -141,7 +141,7 @@ impl Core {
 
     /// Whether facts and records are loaded, and this replica is registered: it may serve.
     pub fn is_ready(&self) -> bool {
-        self.loaded && self.inventory.is_complete() && self.is_registered()
+        self.published.whole && self.is_registered()
     }
 
     pub(super) fn effect(&mut self, effect: Effect) {
@@ -224,8 +224,9 @@ impl Core {
         self.proofs.forget_all();
         self.look_at_all_proofs();
         let first = !std::mem::replace(&mut self.loaded, true);
-        if first {
-            self.look_at_everything();
+        if first && self.inventory.is_complete() {
+            self.settle(std::mem::take(&mut touched));
+            self.publish_structure();
         }
         touched
     }

@@ -28,6 +28,8 @@ const GATHER_PER_THOUSAND: Duration = Duration::from_millis(50);
 /// What is served, as far as the next change needs to know it.
 #[derive(Debug, Default)]
 pub(super) struct Published {
+    /// Everything that was known once facts and records were loaded is served: before that, nodes must see nothing.
+    pub(super) whole: bool,
     changed: BTreeSet<UpstreamId>,
     /// Upstreams that were published.
     upstreams: BTreeSet<UpstreamId>,
@@ -40,6 +42,7 @@ pub(super) struct Published {
 
 impl Core {
     pub(super) fn structure_changed(&mut self, upstreams: &BTreeSet<UpstreamId>) {
+        self.publish_held(upstreams);
         self.published.changed.extend(upstreams.iter().cloned());
         let thousands = u32::try_from(self.inventory.upstreams().len() / 1_000).unwrap_or(u32::MAX);
         let pause = GATHER.saturating_add(GATHER_PER_THOUSAND.saturating_mul(thousands));
@@ -96,6 +99,9 @@ impl Core {
         }
         self.shared_resources(&mut changes);
         self.effect(Effect::Publish(changes));
+        if !std::mem::replace(&mut self.published.whole, true) {
+            self.look_at_everything();
+        }
         changed.iter().for_each(|upstream| self.report_upstream(upstream));
     }
 
@@ -134,25 +140,37 @@ impl Core {
         }
     }
 
+    /// Proxies learn of a new activator address at once, so that they accept on it before any Envoy sends anything there.
+    fn publish_held(&mut self, upstreams: &BTreeSet<UpstreamId>) {
+        let known = |id: &&UpstreamId| self.published.whole && self.records.address(id).is_some();
+        let held: Vec<Change> = upstreams
+            .iter()
+            .filter(known)
+            .filter_map(|id| Some(self.held_of(id, self.inventory.upstreams().get(id)?)))
+            .collect();
+        if !held.is_empty() {
+            self.effect(Effect::Publish(held));
+        }
+    }
+
     fn traffic_of(&self, id: &UpstreamId, facts: &UpstreamFacts) -> Vec<Change> {
+        let (route, _) = self.route(id, facts);
+        let to = assignment(id, &route, self.records.address(id));
+        vec![set(type_url::ENDPOINTS, id.to_string(), &to), self.held_of(id, facts)]
+    }
+
+    fn held_of(&self, id: &UpstreamId, facts: &UpstreamFacts) -> Change {
+        let Some(address) = self.records.address(id) else {
+            return change(HELD_UPSTREAM, id.to_string(), None);
+        };
         let (route, attempts) = self.route(id, facts);
         let workload = match &facts.target {
             Target::Workload(workload) => Some(workload),
             Target::Unresolved(_) => None,
         };
-        let name = id.to_string();
-        let address = self.records.address(id);
-        let mut changes = vec![set(type_url::ENDPOINTS, name.clone(), &assignment(id, &route, address))];
-        match address {
-            Some(address) => {
-                // What a client is asked to wait grows with what was tried in vain.
-                let pause = retry_after(attempts).max(Duration::from_secs(1));
-                let held = held(id, workload, &facts.spec, &route, address, pause);
-                changes.push(set(HELD_UPSTREAM, name, &held));
-            }
-            None => changes.push(change(HELD_UPSTREAM, name, None)),
-        }
-        changes
+        // What a client is asked to wait grows with what was tried in vain.
+        let pause = retry_after(attempts).max(Duration::from_secs(1));
+        set(HELD_UPSTREAM, id.to_string(), &held(id, workload, &facts.spec, &route, address, pause))
     }
 
     /// Where an upstream's traffic goes, and how often its wake was tried.

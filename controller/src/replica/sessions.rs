@@ -134,7 +134,7 @@ impl Core {
             );
         }
         let session = self.sessions.get(node)?;
-        if session.registered.is_some() || !self.is_registered() {
+        if session.registered.is_some() || !self.is_ready() {
             return None;
         }
         let epoch = self.nodes.get(node)?.epoch.clone();

@@ -144,6 +144,15 @@ async fn a_node_is_served_only_after_its_registration_was_watched() {
 }
 
 #[tokio::test]
+async fn nobody_is_served_before_facts_are_complete_since_half_of_them_look_like_removals() {
+    let mut world = World::loading().await;
+    world.node_opens("node-1").await;
+    assert_eq!(world.told("node-1"), []);
+    world.completes().await;
+    assert_eq!(world.told("node-1"), [ToNode::Welcome]);
+}
+
+#[tokio::test]
 async fn a_restarted_replica_keeps_mappings_and_scales_nothing_down() {
     let mut world = World::awake().await;
     let address = world.address();

@@ -131,7 +131,20 @@ impl World {
     pub(crate) async fn started() -> Self {
         let (api, store) = (Api::default(), MemoryStore::new());
         api.0.lock().expect("not poisoned").version = 1;
-        Self::with(api, store, 0).await
+        let mut world = Self::with(api, store, 0).await;
+        world.completes().await;
+        world
+    }
+
+    /// The same, before the source has said everything.
+    pub(crate) async fn loading() -> Self {
+        Self::with(Api::default(), MemoryStore::new(), 0).await
+    }
+
+    /// The source has said everything.
+    pub(crate) async fn completes(&mut self) {
+        self.event(Event::Fact(Fact::Complete)).await;
+        self.wait(Duration::from_secs(1)).await;
     }
 
     /// A service that one node woke and that has one pod.
@@ -189,14 +202,13 @@ impl World {
         world.event(Event::Leads(Some(term))).await;
         world.opt_in("cart").await;
         world.see_endpoints().await;
-        world.event(Event::Fact(Fact::Complete)).await;
-        world.wait(Duration::from_secs(1)).await;
         world
     }
 
     /// The replica dies and another starts over the same store and API server.
     pub(crate) async fn restart(&mut self) {
         let mut next = Self::with(self.api.clone(), self.store.clone(), 1).await;
+        next.completes().await;
         // The dead one's lease has ended.
         let dead = zenvoy_controller::store::Key::Controller(ControllerId("replica-0".into()));
         let txn = zenvoy_controller::store::Txn {

@@ -21,4 +21,4 @@ pub use hub::{Hub, RejectedStatus, StreamId, TypeStatus};
 pub use limits::{Limits, Rate};
 pub use resource::{Change, Content, TypeUrl, Version};
 pub use stream::Variant;
-pub use wire::Response;
+pub use wire::{Pieces, Response};

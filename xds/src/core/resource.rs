@@ -100,7 +100,8 @@ pub(super) struct Resource {
     pub(super) version: Version,
     /// Stands for name and version in hashes over sets.
     pub(super) mark: u128,
-    encoded: wire::Encoded,
+    /// Shared by all responses.
+    pub(super) encoded: Arc<wire::Encoded>,
 }
 
 impl Resource {
@@ -115,18 +116,9 @@ impl Resource {
         if served == Some(&version) {
             return None;
         }
-        let encoded = wire::Encoded::new(&type_url.0, name, &version.0, &content.bytes);
-        Some(Self { mark: mark(name, &version), version, encoded })
-    }
-
-    /// A `resources` field of a `DeltaDiscoveryResponse`.
-    pub(super) fn delta(&self) -> Bytes {
-        self.encoded.delta()
-    }
-
-    /// A `resources` field of a `DiscoveryResponse`.
-    pub(super) fn sotw(&self) -> Bytes {
-        self.encoded.sotw()
+        let version_mark = mark(name, &version.0);
+        let encoded = Arc::new(wire::Encoded::new(&type_url.0, name, &version.0, &content.bytes));
+        Some(Self { mark: version_mark, version, encoded })
     }
 
     /// The encoded message.
@@ -136,10 +128,10 @@ impl Resource {
 }
 
 /// Marks of a set are added up, so that a set's hash follows a change without a look at the rest.
-fn mark(name: &str, version: &Version) -> u128 {
+fn mark(name: &str, version: &str) -> u128 {
     let mut hasher = Xxh3::new();
     hasher.update(name.as_bytes());
     hasher.update(&[0]);
-    hasher.update(version.0.as_bytes());
+    hasher.update(version.as_bytes());
     hasher.digest128()
 }

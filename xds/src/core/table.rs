@@ -82,7 +82,7 @@ impl Table {
 
     /// Takes in a change; `None` when it changes nothing. After a removal the caller tells those who have the resource,
     /// then calls [`Self::release`].
-    pub(super) fn change(&mut self, name: &Arc<str>, content: Option<Content>, seq: u64) -> Option<Replaced> {
+    pub(super) fn change(&mut self, name: &str, content: Option<Content>, seq: u64) -> Option<Replaced> {
         let known = self.by_name.get(name).copied();
         let served = known.and_then(|slot| self.slots[slot as usize].version());
         let new = match content {
@@ -105,10 +105,11 @@ impl Table {
     }
 
     /// The slot of a name, made if need be.
-    pub(super) fn intern(&mut self, name: &Arc<str>) -> SlotId {
+    pub(super) fn intern(&mut self, name: &str) -> SlotId {
         if let Some(slot) = self.by_name.get(name) {
             return *slot;
         }
+        let name: Arc<str> = name.into();
         let slot = Slot {
             name: name.clone(),
             resource: None,
@@ -118,7 +119,7 @@ impl Table {
             unsettled: 0,
         };
         let id = SlotId::try_from(self.slots.insert(slot)).expect("fewer than 2^32 resources fit in memory");
-        self.by_name.insert(name.clone(), id);
+        self.by_name.insert(name, id);
         id
     }
 

@@ -1,6 +1,9 @@
 //! The bytes of responses. A resource is encoded once, laid out so that one buffer serves both variants; a response is
 //! a small head and the ready resources behind it (fields of a protobuf message may come in any order and in pieces).
 
+use std::sync::Arc;
+
+use super::stream::Variant;
 use bytes::{BufMut, Bytes, BytesMut};
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use prost::Message;
@@ -16,7 +19,7 @@ const ANY_TYPE: u32 = 1;
 const ANY_VALUE: u32 = 2;
 
 /// A resource as `resources` field of both responses.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Encoded {
     bytes: Bytes,
     /// Where the field of the other variant begins.
@@ -42,12 +45,22 @@ impl Encoded {
         Self { bytes: bytes.freeze(), any: any_at, content: content_at }
     }
 
-    pub(super) fn delta(&self) -> Bytes {
-        self.bytes.clone()
+    fn field(&self, variant: Variant) -> Bytes {
+        match variant {
+            Variant::Delta => self.bytes.clone(),
+            Variant::StateOfTheWorld => self.bytes.slice(self.any..),
+        }
     }
 
-    pub(super) fn sotw(&self) -> Bytes {
-        self.bytes.slice(self.any..)
+    fn slice(&self, variant: Variant) -> &[u8] {
+        match variant {
+            Variant::Delta => &self.bytes,
+            Variant::StateOfTheWorld => &self.bytes[self.any..],
+        }
+    }
+
+    fn len(&self, variant: Variant) -> usize {
+        self.slice(variant).len()
     }
 
     pub(super) fn content(&self) -> Bytes {
@@ -73,26 +86,60 @@ fn put(bytes: &mut BytesMut, field: u32, value: &[u8]) {
 #[derive(Debug, Clone)]
 pub struct Response {
     head: Bytes,
-    resources: Vec<Bytes>,
+    variant: Variant,
+    resources: Vec<Arc<Encoded>>,
 }
 
 impl Response {
-    pub(super) fn delta(head: &DeltaDiscoveryResponse, resources: Vec<Bytes>) -> Self {
-        Self { head: head.encode_to_vec().into(), resources }
+    pub(super) fn delta(head: &DeltaDiscoveryResponse, resources: Vec<Arc<Encoded>>) -> Self {
+        Self { head: head.encode_to_vec().into(), variant: Variant::Delta, resources }
     }
 
-    pub(super) fn sotw(head: &DiscoveryResponse, resources: Vec<Bytes>) -> Self {
-        Self { head: head.encode_to_vec().into(), resources }
+    pub(super) fn sotw(head: &DiscoveryResponse, resources: Vec<Arc<Encoded>>) -> Self {
+        Self { head: head.encode_to_vec().into(), variant: Variant::StateOfTheWorld, resources }
     }
 
     /// How long the encoded message is, in bytes.
     pub fn encoded_len(&self) -> usize {
-        self.head.len() + self.resources.iter().map(Bytes::len).sum::<usize>()
+        self.head.len() + self.resources.iter().map(|encoded| encoded.len(self.variant)).sum::<usize>()
     }
 
     /// The encoded message, in pieces. The resources among them are shared with other responses.
-    pub fn into_pieces(self) -> impl Iterator<Item = Bytes> {
-        std::iter::once(self.head).chain(self.resources)
+    pub fn into_pieces(self) -> Pieces {
+        Pieces { head: Some(self.head), variant: self.variant, resources: self.resources.into_iter() }
+    }
+}
+
+/// The pieces of a response, in order; none is empty. Those that are still to come take a pointer each.
+#[derive(Debug)]
+pub struct Pieces {
+    head: Option<Bytes>,
+    variant: Variant,
+    resources: std::vec::IntoIter<Arc<Encoded>>,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.head.take().or_else(|| Some(self.resources.next()?.field(self.variant)))
+    }
+}
+
+impl Pieces {
+    /// The length of the next piece, in bytes.
+    pub fn next_len(&self) -> Option<usize> {
+        let resource = || Some(self.resources.as_slice().first()?.len(self.variant));
+        self.head.as_ref().map(Bytes::len).or_else(resource)
+    }
+
+    /// Copies the next piece, if there is one.
+    pub fn put_next(&mut self, to: &mut BytesMut) {
+        if let Some(head) = self.head.take() {
+            to.put_slice(&head);
+        } else if let Some(resource) = self.resources.next() {
+            to.put_slice(resource.slice(self.variant));
+        }
     }
 }
 
@@ -115,9 +162,10 @@ mod tests {
                 resource: Some(any.clone()),
                 ..Resource::default()
             };
-            let delta = DeltaDiscoveryResponse::decode(encoded.delta()).expect("a response");
+            let delta = DeltaDiscoveryResponse::decode(encoded.field(Variant::Delta)).expect("a response");
             assert_eq!(delta.resources, [resource]);
-            let sotw = DiscoveryResponse::decode(encoded.sotw()).expect("a response");
+            let sotw =
+                DiscoveryResponse::decode(encoded.field(Variant::StateOfTheWorld)).expect("a response");
             assert_eq!(sotw.resources, [any]);
             assert_eq!(encoded.content(), content);
         }

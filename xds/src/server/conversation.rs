@@ -84,7 +84,7 @@ impl Conversation {
         let limits = &server.shared.limits;
         let until = Box::pin(tokio::time::sleep(server.shared.first_request));
         Ok(Self {
-            requests: Requests::new(request.into_inner(), variant, limits),
+            requests: Requests::new(request.into_inner(), variant, limits.request_size),
             rate: Rate::new(limits, Instant::now()),
             server: server.clone(),
             line,

@@ -1,21 +1,25 @@
 //! A response as frames: made as the transport takes them, so that a large one is never whole in memory for each stream.
 
-use std::collections::VecDeque;
-
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tonic::Status;
 
-use crate::core::Response;
+use crate::core::{Pieces, Response};
 
 /// Pieces are gathered up to this, in bytes: small enough for memory, large enough for the socket.
 const CHUNK: usize = 32 * 1024;
 /// A piece of at least this many bytes goes out as it is, without a copy.
 const WHOLE: usize = 16 * 1024;
 
+/// Up to here a chunk grows by what is put in, then at once to its largest, in bytes.
+const SMALL: usize = 1024;
+/// A flag and the length.
+const PREFIX: usize = 5;
+
 /// What is on its way; empty between responses.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    pieces: VecDeque<Bytes>,
+    prefix: Option<[u8; PREFIX]>,
+    pieces: Option<Pieces>,
 }
 
 impl Outgoing {
@@ -24,32 +28,34 @@ impl Outgoing {
     pub(super) fn put(&mut self, response: Response) -> Result<(), Status> {
         let length = u32::try_from(response.encoded_len())
             .map_err(|_| Status::out_of_range("a response of 4 GiB or more: subscribe to fewer resources"))?;
-        let mut prefix = BytesMut::with_capacity(5);
-        prefix.put_u8(0); // not compressed
-        prefix.put_u32(length);
-        self.pieces.push_back(prefix.freeze());
-        self.pieces.extend(response.into_pieces());
+        let mut prefix = [0; PREFIX]; // the flag: not compressed
+        prefix[1..].copy_from_slice(&length.to_be_bytes());
+        self.prefix = Some(prefix);
+        self.pieces = Some(response.into_pieces());
         Ok(())
     }
 
     /// The next bytes to send; `None`: all is sent.
     pub(super) fn chunk(&mut self) -> Option<Bytes> {
-        let first = self.pieces.front_mut()?;
-        if first.len() >= WHOLE {
-            return self.pieces.pop_front();
+        let pieces = self.pieces.as_mut()?;
+        if self.prefix.is_none() && pieces.next_len().is_some_and(|len| len >= WHOLE) {
+            return pieces.next();
         }
-        let ahead = self.pieces.iter().map(Bytes::len).take_while(|len| *len < WHOLE);
-        let mut room = 0;
-        for len in ahead {
-            room += len;
-            if room >= CHUNK {
-                break;
+        let mut chunk = BytesMut::new();
+        chunk.extend(self.prefix.take().into_iter().flatten());
+        while chunk.len() < CHUNK
+            && let Some(len) = pieces.next_len().filter(|len| *len < WHOLE)
+        {
+            if chunk.capacity() < chunk.len() + len {
+                // Most responses are one small resource; the others are long.
+                let long = chunk.len() > SMALL;
+                chunk.reserve(if long { CHUNK + WHOLE - chunk.len().min(CHUNK) } else { len });
             }
+            pieces.put_next(&mut chunk);
         }
-        let mut chunk = BytesMut::with_capacity(room);
-        while let Some(piece) = self.pieces.front().filter(|piece| chunk.len() + piece.len() <= room) {
-            chunk.put_slice(piece.chunk());
-            self.pieces.pop_front();
+        if chunk.is_empty() {
+            self.pieces = None;
+            return None;
         }
         Some(chunk.freeze())
     }
@@ -80,11 +86,11 @@ mod tests {
         let (mut all, mut chunks) = (BytesMut::new(), 0);
         while let Some(chunk) = outgoing.chunk() {
             assert!(!chunk.is_empty() && chunk.len() < 64 * 1024);
-            all.put(chunk);
+            all.extend_from_slice(&chunk);
             chunks += 1;
         }
-        assert_eq!(all.get_u8(), 0);
-        assert_eq!(all.get_u32() as usize, all.len());
+        assert_eq!(bytes::Buf::get_u8(&mut all), 0);
+        assert_eq!(bytes::Buf::get_u32(&mut all) as usize, all.len());
         let response = DeltaDiscoveryResponse::decode(all.freeze()).expect("a message");
         let got: Vec<usize> =
             response.resources.iter().map(|r| r.resource.as_ref().expect("content").value.len()).collect();

@@ -1,19 +1,21 @@
-//! Requests of either variant, decoded from a body.
+//! Requests of either variant, decoded from a body. A large first request leaves no large buffer behind.
 
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes, BytesMut};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
-use futures::StreamExt;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use prost::Message;
-use tonic::codec::{BufferSettings, Streaming};
-use tonic::{Code, Status};
-use tonic_prost::ProstDecoder;
+use tonic::Status;
 
-use crate::core::{Answer, Hub, Limits, RequestError, StreamId, Variant};
+use crate::core::{Answer, Hub, RequestError, StreamId, Variant};
 
-/// Requests are small but for a client's first; each stream has this many bytes ready for them.
-const BUFFER: usize = 1024;
+/// A flag and the length.
+const PREFIX: usize = 5;
 
 /// A request of either variant.
 #[derive(Debug)]
@@ -23,6 +25,14 @@ pub(super) enum Request {
 }
 
 impl Request {
+    fn decode(variant: Variant, message: Bytes) -> Result<Self, Status> {
+        let request = match variant {
+            Variant::Delta => DeltaDiscoveryRequest::decode(message).map(Self::Delta),
+            Variant::StateOfTheWorld => DiscoveryRequest::decode(message).map(Self::Sotw),
+        };
+        request.map_err(|error| Status::invalid_argument(format!("a request cannot be decoded: {error}")))
+    }
+
     pub(super) fn take_node(&mut self) -> Node {
         let node = match self {
             Self::Delta(request) => &mut request.node,
@@ -53,51 +63,70 @@ impl Request {
 }
 
 /// A client's requests.
-pub(super) enum Requests {
-    Delta(Streaming<DeltaDiscoveryRequest>),
-    Sotw(Streaming<DiscoveryRequest>),
+pub(super) struct Requests {
+    variant: Variant,
+    body: UnsyncBoxBody<Bytes, Status>,
+    /// What has come of the next message.
+    buffer: BytesMut,
+    /// The longest message that is taken, in bytes.
+    most: usize,
 }
 
 impl Requests {
-    pub(super) fn new<B>(body: B, variant: Variant, limits: &Limits) -> Self
+    pub(super) fn new<B>(body: B, variant: Variant, most: usize) -> Self
     where
         B: http_body::Body + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        match variant {
-            Variant::Delta => Self::Delta(decoded(body, limits)),
-            Variant::StateOfTheWorld => Self::Sotw(decoded(body, limits)),
-        }
+        let body = body
+            .map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
+            .map_err(|error| Status::from_error(error.into()))
+            .boxed_unsync();
+        Self { variant, body, buffer: BytesMut::new(), most }
     }
 
     /// The next one; `None`: the client has said all it has to say.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Request, Status>>> {
-        let request = match self {
-            Self::Delta(requests) => {
-                requests.poll_next_unpin(cx).map(|next| next.map(|r| r.map(Request::Delta)))
+        loop {
+            match self.message() {
+                Ok(None) => {}
+                Ok(Some(message)) => return Poll::Ready(Some(Request::decode(self.variant, message))),
+                Err(status) => return Poll::Ready(Some(Err(status))),
             }
-            Self::Sotw(requests) => {
-                requests.poll_next_unpin(cx).map(|next| next.map(|r| r.map(Request::Sotw)))
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None if self.buffer.is_empty() => return Poll::Ready(None),
+                None => return Poll::Ready(Some(Err(Status::invalid_argument("a request is cut short")))),
             }
-        };
-        request.map_err(limit)
+        }
     }
-}
 
-fn decoded<M, B>(body: B, limits: &Limits) -> Streaming<M>
-where
-    M: Message + Default + 'static,
-    B: http_body::Body + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let decoder = ProstDecoder::<M>::new(BufferSettings::new(BUFFER, BUFFER));
-    Streaming::new_request(decoder, body, None, Some(limits.request_size))
-}
-
-/// What is too large is a matter of limits, as other limits are.
-fn limit(status: Status) -> Status {
-    if status.code() == Code::OutOfRange {
-        return Status::resource_exhausted(format!("a request is too large: {}", status.message()));
+    /// The next message, if all of it has come.
+    fn message(&mut self) -> Result<Option<Bytes>, Status> {
+        let Some(&[flag, a, b, c, d]) = self.buffer.first_chunk::<PREFIX>() else { return Ok(None) };
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if flag != 0 {
+            return Err(Status::unimplemented("compressed requests are not taken"));
+        }
+        if length > self.most {
+            let most = self.most;
+            return Err(Status::resource_exhausted(format!(
+                "a request is too large: {length} bytes, at most {most} are taken"
+            )));
+        }
+        if self.buffer.len() < PREFIX + length {
+            return Ok(None);
+        }
+        self.buffer.advance(PREFIX);
+        let message = self.buffer.split_to(length).freeze();
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        Ok(Some(message))
     }
-    status
 }

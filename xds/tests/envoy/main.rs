@@ -1,5 +1,6 @@
 //! A real Envoy takes its resources in each of the four ways.
 
+mod folder;
 mod life;
 mod mode;
 mod moving;

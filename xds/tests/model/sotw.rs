@@ -102,6 +102,7 @@ impl Model for SotwClient {
         state.nonce = response.nonce;
         let contents: Vec<Vec<u8>> = response.resources.into_iter().map(|any| any.value).collect();
         let bad = contents.iter().any(|content| is_bad(content));
+        let kept = contents.iter().all(|content| state.wanted.wants(&name_of(content)));
         if !bad || self.partial {
             let full = kind == 0 || state.wanted.everything;
             let names: BTreeSet<String> = contents.iter().map(|content| name_of(content)).collect();
@@ -113,7 +114,7 @@ impl Model for SotwClient {
             }
         }
         if !bad {
-            state.version = response.version_info;
+            state.version = if kept { response.version_info } else { String::new() };
         }
         self.request(kind, bad.then(Status::default));
         true

@@ -194,8 +194,14 @@ impl World {
         }
     }
 
-    /// The replicas come to serve the same, and everything that is on its way arrives.
+    /// The replicas come to serve the same, and everything that is on its way arrives. Bad routes are mended: clusters are
+    /// kept for as long as routes that were refused may need them.
     pub(crate) fn settle(&mut self) {
+        let bad = self.served[0][2].iter().filter(|(_, content)| is_bad(content));
+        let bad: Vec<String> = bad.map(|(name, _)| name.clone()).collect();
+        for name in bad {
+            self.change(0, 2, &name, Some(format!("{name}=9").into_bytes()));
+        }
         let target = self.served[0].clone();
         for (kind, served) in target.iter().enumerate() {
             let names: BTreeSet<String> = served.keys().chain(self.served[1][kind].keys()).cloned().collect();

@@ -1,9 +1,7 @@
 //! Incremental xDS. Source of the rules: Envoy's xDS protocol, "Incremental xDS".
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::ControlPlane;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
@@ -26,14 +24,11 @@ impl Stream {
         let type_url = self.type_of(&request.type_url)?;
         let (subscribe, known) = (request.resource_names_subscribe, request.initial_resource_versions);
         self.check(&type_url, subscribe.len() + known.len(), around.limits)?;
-        let names = subscribe.iter().map(|name| around.limits.name(name).map(Arc::from));
-        let names: Vec<Arc<str>> = names.collect::<Result<_, _>>()?;
+        for name in subscribe.iter().chain(known.keys()) {
+            around.limits.name(name)?;
+        }
         let first = self.subscribe(around.tables, &type_url);
-        let known = if first { known } else { Default::default() };
-        let versions = known.into_iter().map(|(name, version)| {
-            Ok::<_, RequestError>((Arc::from(around.limits.name(&name)?), Version(version.into())))
-        });
-        let known: BTreeMap<Arc<str>, Version> = versions.collect::<Result<_, _>>()?;
+        let known = if first { known } else { HashMap::new() };
         let key = self.key;
         let (Some(table), Some(subscription)) = (
             around.tables.get_mut(&type_url),
@@ -47,17 +42,21 @@ impl Stream {
             None => subscription.ack(table, nonce, list),
             Some(message) => subscription.nack(table, nonce, message, true),
         };
-        let legacy = first && names.is_empty() && order::has_legacy_wildcard(&type_url);
-        let everything = names.iter().any(|name| &**name == "*");
+        let legacy = first && subscribe.is_empty() && order::has_legacy_wildcard(&type_url);
+        let everything = subscribe.iter().any(|name| name == "*");
         if everything || legacy {
             subscription.unanswered |= !subscription.is_wildcard();
             let wildcard = if everything { Wildcard::Asked } else { Wildcard::Legacy };
             subscription.want_all(table, key, wildcard, &known);
         }
-        for name in names.iter().filter(|name| &***name != "*") {
-            subscription.want(table, key, name, known.get(name));
+        if subscription.is_new() && known.is_empty() {
+            subscription.want_first(table, key, subscribe.iter().map(String::as_str));
+        } else {
+            for name in subscribe.iter().filter(|name| *name != "*") {
+                subscription.want(table, key, name, known.get(name).map(String::as_str));
+            }
         }
-        if !names.is_empty() && subscription.wildcard == Wildcard::Legacy {
+        if !subscribe.is_empty() && subscription.wildcard == Wildcard::Legacy {
             subscription.unwant_all(table, key);
         }
         unsubscribe(subscription, table, key, &request.resource_names_unsubscribe);
@@ -83,7 +82,7 @@ pub(super) fn response(
     identifier: &str,
 ) -> Response {
     let slots = || taken.told.iter().map(|slot| table.slot(*slot));
-    let resources: Vec<Bytes> = slots().filter_map(|slot| Some(slot.resource.as_ref()?.delta())).collect();
+    let resources = slots().filter_map(|slot| Some(slot.resource.as_ref()?.encoded.clone())).collect();
     let removed = slots().filter(|slot| slot.resource.is_none()).map(|slot| slot.name.to_string());
     let head = DeltaDiscoveryResponse {
         system_version_info: system_version(subscription, table, taken).to_string(),

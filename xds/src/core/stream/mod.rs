@@ -111,6 +111,10 @@ impl Stream {
         }
         let may_remove = self.may_remove(key, around.tables);
         let manner = self.manner(key);
+        let has_endpoints = self.types.iter().any(|((rank, _), endpoints)| {
+            // What was never sent is not to be sent again.
+            *rank == Rank::Endpoints && endpoints.nonce() > 0
+        });
         let subscription = self.types.get_mut(key)?;
         let table = around.tables.get_mut(&key.1)?;
         let sum = subscription.sum(table);
@@ -126,7 +130,11 @@ impl Stream {
                 sotw::response(subscription, table, &taken, manner, self.nonces, around.identifier)
             }
         };
-        let changed = if key.0 == Rank::Clusters { served_names(table, &taken.told) } else { Vec::new() };
+        let changed = if key.0 == Rank::Clusters && has_endpoints {
+            served_names(table, &taken.told)
+        } else {
+            Vec::new()
+        };
         subscription.sent(self.nonces, around.seq, taken.told);
         self.resend_endpoints(&changed, around.tables);
         Some(response)
@@ -155,13 +163,12 @@ impl Stream {
 
     /// What is referred to is removed when the client has answered what referred to it.
     fn may_remove(&self, key: &(Rank, TypeUrl), tables: &Tables) -> bool {
+        let followers = || self.types.iter().filter(|((rank, _), _)| rank.follows_clusters());
+        if !key.0.removed_last() || followers().all(|(_, follower)| follower.is_up_to_date()) {
+            return true;
+        }
         let newest = || self.types.get(key)?.newest_removal(tables.get(&key.1)?);
-        !key.0.removed_last()
-            || newest().is_none_or(|newest| {
-                !self.each(tables).any(|(rank, subscription, _)| {
-                    rank.follows_clusters() && subscription.may_have_from_before(newest)
-                })
-            })
+        newest().is_none_or(|newest| !followers().any(|(_, follower)| follower.may_have_from_before(newest)))
     }
 
     fn each<'a>(&'a self, tables: &'a Tables) -> impl Iterator<Item = (Rank, &'a Subscription, &'a Table)> {

@@ -1,16 +1,13 @@
 //! State-of-the-world xDS. Source of the rules: Envoy's xDS protocol, "Basic protocol overview" onwards.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 
 use super::delta::control_plane;
 use super::{Around, Stream, answer};
 use crate::core::event::{Answer, RequestError};
 use crate::core::order::{self, Rank};
-use crate::core::resource::Resource;
 use crate::core::subscription::{Manner, Subscription, Taken, Wildcard};
 use crate::core::table::{SlotId, StreamKey, Table};
 use crate::core::wire::Response;
@@ -26,8 +23,8 @@ impl Stream {
         let type_url = self.type_of(&request.type_url)?;
         let held = self.subscription(&type_url).map_or(0, Subscription::names);
         self.check(&type_url, request.resource_names.len().saturating_sub(held), around.limits)?;
-        let names = request.resource_names.iter().map(|name| around.limits.name(name).map(Arc::from));
-        let names: BTreeSet<Arc<str>> = names.collect::<Result<_, _>>()?;
+        let names = request.resource_names.iter().map(|name| around.limits.name(name));
+        let names: HashSet<&str> = names.collect::<Result<_, _>>()?;
         let first = self.subscribe(around.tables, &type_url);
         let key = self.key;
         let (Some(table), Some(subscription)) = (
@@ -68,7 +65,7 @@ fn ask(
     table: &mut Table,
     key: StreamKey,
     first: bool,
-    names: &BTreeSet<Arc<str>>,
+    names: &HashSet<&str>,
 ) {
     let asked = names.contains("*");
     let everything = subscription.is_wildcard();
@@ -77,11 +74,14 @@ fn ask(
     if asked || legacy {
         subscription.unanswered |= !subscription.is_wildcard();
         let wildcard = if asked { Wildcard::Asked } else { Wildcard::Legacy };
-        subscription.want_all(table, key, wildcard, &BTreeMap::new());
+        subscription.want_all(table, key, wildcard, &HashMap::new());
     }
     let gone: Vec<SlotId> =
-        subscription.named().filter(|slot| !names.contains(&table.slot(*slot).name)).collect();
-    for name in names.iter().filter(|name| &***name != "*") {
+        subscription.named().filter(|slot| !names.contains(&*table.slot(*slot).name)).collect();
+    if subscription.is_new() {
+        subscription.want_first(table, key, names.iter().copied());
+    }
+    for name in names.iter().filter(|name| **name != "*") {
         let known = table.find(name).is_some_and(|slot| subscription.is_named(slot));
         if !known {
             subscription.want(table, key, name, None);
@@ -114,15 +114,15 @@ pub(super) fn response(
     let kept = || taken.kept.iter().filter_map(|slot| table.slot(*slot).lingering.as_ref());
     let sum = kept().fold(subscription.sum(table), |sum, kept| sum.wrapping_add(kept.mark));
     subscription.sends_set(sum);
-    let field = |slot: SlotId| Some(table.slot(slot).resource.as_ref()?.sotw());
-    let resources: Vec<Bytes> = match manner {
+    let field = |slot: SlotId| Some(table.slot(slot).resource.as_ref()?.encoded.clone());
+    let resources: Vec<_> = match manner {
         Manner::Full => {
             let all: Box<dyn Iterator<Item = SlotId>> = if subscription.is_wildcard() {
                 Box::new(table.served().map(|(slot, _)| slot))
             } else {
                 Box::new(subscription.named())
             };
-            all.filter_map(field).chain(kept().map(Resource::sotw)).collect()
+            all.filter_map(field).chain(kept().map(|kept| kept.encoded.clone())).collect()
         }
         Manner::Delta | Manner::Partial => taken.told.iter().copied().filter_map(field).collect(),
     };

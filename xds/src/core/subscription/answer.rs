@@ -23,17 +23,21 @@ impl Subscription {
         let mut answered = Answered { count: outstanding.slots.len(), resources: Vec::new() };
         self.refused_set = None;
         for slot in outstanding.slots {
-            let (name, version) = self.was_sent(table, slot);
-            if self.dirty.contains(&slot) {
-                let held = self.held.entry(slot).or_default();
-                held.has = Has::of(version.as_ref());
-                held.applied = outstanding.seq;
-            } else {
+            let changed = self.dirty.contains(&slot);
+            if list || changed {
+                let (name, version) = self.was_sent(table, slot);
+                if changed {
+                    let held = self.held.entry(slot).or_default();
+                    held.has = Has::of(version.as_ref());
+                    held.applied = outstanding.seq;
+                }
+                if list {
+                    answered.resources.push((name, version));
+                }
+            }
+            if !changed {
                 self.held.remove(&slot);
                 table.settled(slot);
-            }
-            if list {
-                answered.resources.push((name, version));
             }
         }
         Some(answered)
@@ -51,7 +55,8 @@ impl Subscription {
         let outstanding = self.outstanding.take_if(|outstanding| outstanding.nonce == nonce)?;
         let cut = (0..=WORDS.min(message.len())).rev().find(|at| message.is_char_boundary(*at));
         let words: Arc<str> = message[..cut.unwrap_or(0)].into();
-        let isolate = isolate && outstanding.slots.len() > 1;
+        // What the client has given up since may be what it refused.
+        let isolate = isolate && outstanding.told > 1;
         let mut answered = Answered { count: outstanding.slots.len(), resources: Vec::new() };
         let mut suspects = Vec::new();
         for slot in outstanding.slots {

@@ -3,12 +3,13 @@
 
 mod answer;
 mod take;
+mod want;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::resource::Version;
-use super::table::{Replaced, SlotId, StreamKey, Table};
+use super::table::{Replaced, SlotId, Table};
 
 pub(super) use answer::Answered;
 pub(super) use take::{Manner, Taken};
@@ -55,6 +56,10 @@ struct Outstanding {
     seq: u64,
     /// What it told, sorted.
     slots: Vec<SlotId>,
+    /// How many resources it told; some of them may have been given up since.
+    told: usize,
+    /// What it told and the client has given up since.
+    given_up: Vec<Arc<str>>,
 }
 
 /// What the client has of a resource that it has not applied as it is served now.
@@ -195,161 +200,17 @@ impl Subscription {
         self.isolating.retain(|part| !part.is_empty());
     }
 
-    /// Wants a slot for the first time; `known` is what the client says it has.
-    fn begin(&mut self, table: &mut Table, slot: SlotId, known: Option<Version>) {
-        let entry = table.slot_mut(slot);
-        match known {
-            Some(known) if entry.version() == Some(&known) => return,
-            Some(known) => {
-                self.held.insert(slot, Held { has: Has::Version(known), ..Held::default() });
-            }
-            None => {}
-        }
-        entry.unsettled += 1;
-        self.dirty.insert(slot);
-    }
-
-    /// Wants everything; `known` is what the client says it has.
-    pub(super) fn want_all(
-        &mut self,
-        table: &mut Table,
-        stream: StreamKey,
-        wildcard: Wildcard,
-        known: &BTreeMap<Arc<str>, Version>,
-    ) {
-        if self.is_wildcard() {
-            self.wildcard = wildcard;
-            return;
-        }
-        self.wildcard = wildcard;
-        table.everyone.add(stream);
-        let served: Vec<SlotId> = table.served().map(|(slot, _)| slot).collect();
-        for slot in served {
-            if !self.named.contains(&slot) {
-                let known = known.get(&table.slot(slot).name).cloned();
-                self.begin(table, slot, known);
-            }
-        }
-        for (name, version) in known {
-            let slot = table.intern(name);
-            if table.slot(slot).resource.is_none() && !self.named.contains(&slot) {
-                self.begin(table, slot, Some(version.clone()));
-            }
-        }
-    }
-
-    /// Wants a name. One that is wanted already is sent again, unless `known`, what the client says it has, is it.
-    pub(super) fn want(
-        &mut self,
-        table: &mut Table,
-        stream: StreamKey,
-        name: &Arc<str>,
-        known: Option<&Version>,
-    ) {
-        let slot = table.intern(name);
-        let wanted = self.wants(slot);
-        if self.named.insert(slot) {
-            table.slot_mut(slot).named.add(stream);
-            self.named_sum = self.named_sum.wrapping_add(table.slot(slot).mark());
-        }
-        if !wanted {
-            self.begin(table, slot, known.cloned());
-        } else if known.is_none() {
-            self.force(table, slot);
-        }
-    }
-
-    /// Sends a wanted slot again, whether the client has it or not.
-    pub(super) fn force(&mut self, table: &mut Table, slot: SlotId) {
-        let settled = self.is_settled(slot);
-        if !settled && !self.held.contains_key(&slot) && !self.in_flight(slot) {
-            return;
-        }
-        let entry = table.slot_mut(slot);
-        let has = if settled { Has::of(entry.version()) } else { Has::Unknown };
-        entry.unsettled += u32::from(settled);
-        self.held.entry(slot).or_insert_with(|| Held { has, ..Held::default() }).forced = true;
-        self.mark_dirty(slot);
-    }
-
-    /// Wants a name no longer. If everything is wanted it stays, and can be sent again (`again`): the client then knows
-    /// how it fares without the name.
-    pub(super) fn unwant(&mut self, table: &mut Table, stream: StreamKey, slot: SlotId, again: bool) {
-        if !self.named.remove(&slot) {
-            return;
-        }
-        let entry = table.slot_mut(slot);
-        entry.named.remove(stream);
-        self.named_sum = self.named_sum.wrapping_sub(entry.mark());
-        if !self.is_wildcard() {
-            self.forget(table, slot);
-        } else if again {
-            self.force(table, slot);
-        } else if self.is_settled(slot) {
-            table.release(slot);
-        }
-    }
-
-    /// Wants only what is named from now on.
-    pub(super) fn unwant_all(&mut self, table: &mut Table, stream: StreamKey) {
-        if !self.is_wildcard() {
-            return;
-        }
-        self.wildcard = Wildcard::No;
-        table.everyone.remove(stream);
-        for slot in self.all_unsettled() {
-            if !self.named.contains(&slot) {
-                self.forget(table, slot);
-            }
-        }
-    }
-
-    fn all_unsettled(&self) -> BTreeSet<SlotId> {
-        let sent = self.outstanding.iter().flat_map(|outstanding| &outstanding.slots);
-        self.dirty.iter().chain(self.held.keys()).chain(sent).copied().collect()
-    }
-
-    /// Drops all state of a slot that is wanted no longer.
-    fn forget(&mut self, table: &mut Table, slot: SlotId) {
-        if self.is_settled(slot) {
-            table.release(slot);
-            return;
-        }
-        self.leave_isolation(slot);
-        self.dirty.remove(&slot);
-        self.held.remove(&slot);
-        if let Some(outstanding) = &mut self.outstanding
-            && let Ok(at) = outstanding.slots.binary_search(&slot)
-        {
-            outstanding.slots.remove(at);
-        }
-        table.settled(slot);
-    }
-
-    /// The client has everything as it is served now.
-    pub(super) fn settle_all(&mut self, table: &mut Table) {
-        for slot in std::mem::take(&mut self.dirty) {
-            self.held.remove(&slot);
-            table.settled(slot);
-        }
-        self.unanswered = false;
-    }
-
-    /// The stream has ended.
-    pub(super) fn close(mut self, table: &mut Table, stream: StreamKey) {
-        self.unwant_all(table, stream);
-        for slot in std::mem::take(&mut self.named) {
-            table.slot_mut(slot).named.remove(stream);
-            self.forget(table, slot);
-        }
-    }
-
     /// Whether something is to be told, or unanswered, that changed at or before `seq`. Removals yet to be told do not
     /// count: they wait for others themselves.
     pub(super) fn is_behind(&self, table: &Table, seq: u64) -> bool {
         let sent = self.outstanding.iter().flat_map(|outstanding| &outstanding.slots);
         let dirty = self.dirty.iter().filter(|slot| table.slot(**slot).resource.is_some());
         dirty.chain(sent).any(|slot| table.slot(*slot).seq <= seq)
+    }
+
+    /// Whether nothing of what the client has differs from what is served.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// Whether the client may still have what was replaced at `seq`: it has not taken, or has refused, what came then.

@@ -77,7 +77,8 @@ impl Subscription {
             taken.told.sort_unstable();
             taken.told.dedup();
         }
-        for slot in &taken.told {
+        let any_held = !self.held.is_empty();
+        for slot in taken.told.iter().filter(|_| any_held) {
             if let Some(held) = self.held.get_mut(slot) {
                 held.forced = false;
                 held.refused = None;
@@ -130,7 +131,8 @@ impl Subscription {
     pub(in crate::core) fn sent(&mut self, nonce: u64, seq: u64, told: Vec<SlotId>) {
         self.nonce = nonce;
         self.unanswered = false;
-        self.outstanding = Some(Outstanding { nonce, seq, slots: told });
+        let count = told.len();
+        self.outstanding = Some(Outstanding { nonce, seq, slots: told, told: count, given_up: Vec::new() });
     }
 
     /// The nonce of the last response; 0 before the first.

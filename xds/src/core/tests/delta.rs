@@ -329,3 +329,45 @@ fn a_resource_is_encoded_once_for_all_streams() {
     client.set(CDS, "a", "1");
     assert_eq!(client.hub.encoded(), 1);
 }
+
+#[test]
+fn a_resource_refused_with_one_that_was_given_up_is_tried_alone() {
+    let mut client = Delta::new();
+    client.hub.apply([set(EDS, "a", "1"), set(EDS, "bad", "1")]);
+    client.ask(EDS, &["a", "bad"]);
+    let both = client.next().expect("a response");
+    client.unask(EDS, &["bad"]);
+    client.nack(&both, "no");
+    assert_eq!(names(&client.acked()), ["a"]);
+    assert!(client.hub.is_acked("node", &EDS.into(), "a", 1));
+}
+
+#[test]
+fn a_resource_refused_with_one_that_was_given_up_and_asked_for_again_is_tried_alone() {
+    let mut client = Delta::new();
+    client.hub.apply([set(EDS, "a", "1"), set(EDS, "bad", "1")]);
+    client.ask(EDS, &["*", "a"]);
+    let both = client.next().expect("a response");
+    client.unask(EDS, &["*"]);
+    client.ask(EDS, &["*"]);
+    client.nack(&both, "no");
+    let (applied, _) = applied_by_a_client_that_refuses(&mut client, &["bad"], "no");
+    assert_eq!(applied, ["a"]);
+}
+
+#[test]
+fn a_client_that_gives_everything_up_and_asks_again_is_told_what_vanished_meanwhile() {
+    let mut client = Delta::new();
+    client.set(CDS, "a", "1");
+    client.ask(CDS, &["*"]);
+    let first = client.next().expect("a response");
+    client.unask(CDS, &["*"]);
+    client.remove(CDS, "a");
+    client.ask(CDS, &["*"]);
+    client.ack(&first);
+    assert_eq!(
+        client.acked().removed_resources,
+        ["a"],
+        "it read the first response after it had asked again"
+    );
+}

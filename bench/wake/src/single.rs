@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use zenvoy_bench::figure::{Figure, Quantile, Target};
+use crate::figure::{Figure, Quantile, Target};
 use zenvoy_e2e::load::{Record, once};
 use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::until;

@@ -4,6 +4,7 @@
 
 mod bare;
 mod clock;
+mod figure;
 mod single;
 mod storm;
 mod watch;
@@ -12,8 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::figure::{Figure, print};
 use clap::Parser;
-use zenvoy_bench::figure::{Figure, print};
 use zenvoy_e2e::net::in_namespace_within;
 use zenvoy_e2e::zenvoy::{Installation, Mode};
 

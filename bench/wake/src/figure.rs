@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Which sample of many stands for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantile {
+pub(crate) enum Quantile {
     /// Half are below it.
     Median,
     /// 99 of 100 are below it.
@@ -16,7 +16,7 @@ pub enum Quantile {
 
 impl Quantile {
     /// The sample at that rank, nearest above; zero without samples.
-    pub fn of(self, samples: &[Duration]) -> Duration {
+    pub(crate) fn of(self, samples: &[Duration]) -> Duration {
         let mut sorted = samples.to_vec();
         sorted.sort_unstable();
         let per_cent = match self {
@@ -37,7 +37,7 @@ impl Quantile {
 
 /// What a figure must not exceed.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Target {
+pub(crate) enum Target {
     /// This many times its baseline.
     Ratio(f64),
     /// This long.
@@ -48,26 +48,26 @@ pub enum Target {
 
 /// One figure.
 #[derive(Debug, Clone, Serialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     /// What was measured.
-    pub name: String,
+    pub(crate) name: String,
     /// Milliseconds.
-    pub value_ms: f64,
+    pub(crate) value_ms: f64,
     /// The same done bare, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub baseline_ms: Option<f64>,
+    pub(crate) baseline_ms: Option<f64>,
     /// Value over baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ratio: Option<f64>,
+    pub(crate) ratio: Option<f64>,
     /// What it must not exceed, as text.
-    pub target: String,
+    pub(crate) target: String,
     /// Whether it does not.
-    pub met: bool,
+    pub(crate) met: bool,
 }
 
 impl Figure {
     /// A quantile of samples, against the same quantile of a baseline's if there is one.
-    pub fn of(
+    pub(crate) fn of(
         name: &str,
         quantile: Quantile,
         samples: &[Duration],
@@ -80,7 +80,7 @@ impl Figure {
     }
 
     /// One value.
-    pub fn new(name: &str, value: Duration, baseline: Option<Duration>, target: Target) -> Self {
+    pub(crate) fn new(name: &str, value: Duration, baseline: Option<Duration>, target: Target) -> Self {
         let ratio = baseline.map(|baseline| value.as_secs_f64() / baseline.as_secs_f64().max(1e-9));
         let (text, met) = match target {
             Target::Ratio(most) => (format!("<= {most:.1}x"), ratio.is_some_and(|ratio| ratio <= most)),
@@ -98,7 +98,7 @@ impl Figure {
     }
 
     /// One line: name, value, baseline, ratio, target.
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let baseline = self.baseline_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.1} ms"));
         let ratio = self.ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}x"));
         let missed = if self.met { "" } else { "  MISSED" };
@@ -110,7 +110,7 @@ impl Figure {
 }
 
 /// Prints all; true when every target was met.
-pub fn print(figures: &[Figure]) -> bool {
+pub(crate) fn print(figures: &[Figure]) -> bool {
     println!("{:<62} {:>12} {:>11} {:>7} {:>9}", "figure", "value", "baseline", "ratio", "target");
     for figure in figures {
         println!("{}", figure.line());

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zenvoy_bench::figure::{Figure, Quantile, Target};
+use crate::figure::{Figure, Quantile, Target};
 use zenvoy_e2e::load::all;
 use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::until;

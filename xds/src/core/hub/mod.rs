@@ -2,7 +2,9 @@
 //! a response now"; out: responses, answers, and which streams to ask. A change costs what its subscribers cost, an
 //! answer what the answered response held.
 
-use std::collections::HashMap;
+mod look;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
@@ -14,6 +16,8 @@ use super::resource::{Change, TypeUrl, Version};
 use super::stream::{Around, Stream, Tables, Variant};
 use super::table::{Replaced, StreamKey, Table};
 use super::wire::Response;
+
+pub use look::{RejectedStatus, TypeStatus};
 
 /// A stream that is open. The number is given to another one after it has been closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,32 +34,6 @@ pub struct Hub {
     limits: Limits,
     identifier: String,
     encoded: u64,
-}
-
-/// One type on a stream, for status pages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TypeStatus {
-    /// The type.
-    pub type_url: TypeUrl,
-    /// Subscribed to all resources.
-    pub wildcard: bool,
-    /// Names subscribed to.
-    pub names: usize,
-    /// Resources that wait to be sent or acknowledged.
-    pub unsettled: usize,
-    /// What the client has refused and is not sent again until it changes.
-    pub rejected: Vec<RejectedStatus>,
-}
-
-/// A refused resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RejectedStatus {
-    /// Its name.
-    pub name: Arc<str>,
-    /// The refused version; `None` is a removal.
-    pub version: Option<Version>,
-    /// The client's own words, cut at 4 KiB.
-    pub message: Arc<str>,
 }
 
 impl Hub {
@@ -92,7 +70,7 @@ impl Hub {
     ) -> Vec<StreamId> {
         let mut changes: Vec<Change> = changes.into_iter().collect();
         if let Some(table) = self.tables.get(type_url) {
-            let kept: std::collections::HashSet<&str> = changes
+            let kept: HashSet<&str> = changes
                 .iter()
                 .filter(|change| change.type_url == *type_url)
                 .map(|change| &*change.name)
@@ -194,107 +172,6 @@ impl Hub {
             identifier: &self.identifier,
         };
         (self.streams.get_mut(id.0 as usize), around)
-    }
-
-    /// When a resource last changed, in the group's count of changes.
-    pub fn changed_at(&self, type_url: &TypeUrl, name: &str) -> u64 {
-        let find = || {
-            let table = self.tables.get(type_url)?;
-            Some(table.slot(table.find(name)?).seq)
-        };
-        // What does not exist was last changed now, as far as anyone can tell.
-        find().unwrap_or(self.seq)
-    }
-
-    /// Whether every stream of the node that subscribes to this resource has applied what was served of it at `since`,
-    /// or something later; false when there is no such stream. A removal counts as applied when its client said so.
-    pub fn is_acked(&self, node: &str, type_url: &TypeUrl, name: &str, since: u64) -> bool {
-        let slot = self.tables.get(type_url).and_then(|table| table.find(name));
-        let keys = self.by_node.get(node).into_iter().flatten();
-        let subscriptions = keys.filter_map(|key| self.streams[*key as usize].subscription(type_url));
-        let mut any = false;
-        for subscription in subscriptions {
-            match slot {
-                Some(slot) if !subscription.wants(slot) => continue,
-                Some(slot) if !subscription.has_applied(slot, since) => return false,
-                // There is no slot: nobody asks for the name, and nobody has yet to be told that it is gone.
-                None if !subscription.is_wildcard() => continue,
-                _ => any = true,
-            }
-        }
-        any
-    }
-
-    /// Whether all streams that subscribe to this resource have applied what is served of it now.
-    pub fn is_acked_by_all(&self, type_url: &TypeUrl, name: &str) -> bool {
-        let slot = self.tables.get(type_url).and_then(|table| Some(table.slot(table.find(name)?)));
-        slot.is_none_or(|slot| slot.unsettled == 0)
-    }
-
-    /// The nodes of all streams, each with the version of the resource it has applied; `None`: nothing, or not known.
-    pub fn acked(&self, type_url: &TypeUrl, name: &str) -> Vec<(Arc<str>, Option<Version>)> {
-        let found = || {
-            let table = self.tables.get(type_url)?;
-            let slot = table.find(name)?;
-            Some((slot, table.slot(slot).version()))
-        };
-        let found = found();
-        let applied = |stream: &Stream| {
-            let (slot, served) = found?;
-            let subscription =
-                stream.subscription(type_url).filter(|subscription| subscription.wants(slot))?;
-            subscription.applied(slot, served)
-        };
-        self.streams.iter().map(|(_, stream)| (stream.node.clone(), applied(stream))).collect()
-    }
-
-    /// What is served of a resource: its version and its encoded message.
-    pub fn get(&self, type_url: &TypeUrl, name: &str) -> Option<(Version, bytes::Bytes)> {
-        let table = self.tables.get(type_url)?;
-        let resource = table.slot(table.find(name)?).resource.as_ref()?;
-        Some((resource.version.clone(), resource.content()))
-    }
-
-    /// How many resources of a type are served.
-    pub fn len(&self, type_url: &TypeUrl) -> usize {
-        self.tables.get(type_url).map_or(0, Table::len)
-    }
-
-    /// Nothing is served, asked for, or kept.
-    pub fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.streams.is_empty() && self.by_node.is_empty()
-    }
-
-    /// How many times a resource was encoded.
-    pub fn encoded(&self) -> u64 {
-        self.encoded
-    }
-
-    /// The open streams: id, node, variant.
-    pub fn streams(&self) -> impl Iterator<Item = (StreamId, &Arc<str>, Variant)> {
-        self.streams.iter().map(|(_, stream)| (StreamId(stream.key), &stream.node, stream.variant))
-    }
-
-    /// What a stream subscribes to and how far it has come.
-    pub fn types(&self, id: StreamId) -> Vec<TypeStatus> {
-        let stream = self.streams.get(id.0 as usize);
-        let subscriptions = stream.into_iter().flat_map(Stream::subscriptions);
-        let status = subscriptions.filter_map(|(type_url, subscription)| {
-            let table = self.tables.get(type_url)?;
-            let rejected = subscription.refused().map(|(slot, refused)| RejectedStatus {
-                name: table.slot(slot).name.clone(),
-                version: refused.version.clone(),
-                message: refused.message.clone(),
-            });
-            Some(TypeStatus {
-                type_url: type_url.clone(),
-                wildcard: subscription.is_wildcard(),
-                names: subscription.names(),
-                unsettled: subscription.unsettled(),
-                rejected: rejected.collect(),
-            })
-        });
-        status.collect()
     }
 }
 
