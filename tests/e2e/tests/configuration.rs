@@ -26,16 +26,21 @@ fn upstream(name: &str, spec: &Value) -> DynamicObject {
     serde_json::from_value(object).expect("an object")
 }
 
-/// Waits until the Service of a backend says that `reason` is wrong, with these words.
+/// Waits until the Service of a backend says what is wrong, with these words, and an event does.
 async fn told(zenvoy: &Installation, backend: &Backend, reason: &str, words: &[&str]) {
-    until::so(&format!("{} tells {reason}", backend.name()), async || {
-        let Some(condition) = backend.condition(&zenvoy.cluster).await else { return false };
-        condition.reason == reason && words.iter().all(|word| condition.message.contains(word))
-    })
-    .await;
+    shown(zenvoy, backend, reason, words).await;
     until::so(&format!("an event of {} tells it", backend.name()), async || {
         let notes = backend.events(&zenvoy.cluster).await;
         notes.iter().any(|note| words.iter().all(|word| note.contains(word)))
+    })
+    .await;
+}
+
+/// The same, of the status alone.
+async fn shown(zenvoy: &Installation, backend: &Backend, reason: &str, words: &[&str]) {
+    until::so(&format!("{} tells {reason}", backend.name()), async || {
+        let Some(condition) = backend.condition(&zenvoy.cluster).await else { return false };
+        condition.reason == reason && words.iter().all(|word| condition.message.contains(word))
     })
     .await;
 }
@@ -125,7 +130,7 @@ fn of_two_services_that_claim_a_host_the_older_keeps_it_and_the_other_is_told() 
             .await;
         let newer = Backend::http("newer").set("hosts", "shop.example,own.example");
         zenvoy.create(&newer).await;
-        told(&zenvoy, &newer, "HostConflict", &["shop.example", "older"]).await;
+        shown(&zenvoy, &newer, "HostConflict", &["shop.example", "older"]).await;
         for (host, pod) in [
             ("shop.example", "older-"),
             ("own.example", "newer-"),
