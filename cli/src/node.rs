@@ -68,8 +68,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn list(store: &dyn Store) -> Result<(), Failure> {
+    let known = nodes::list(store).await?;
     println!("{:<32} {:<28} SERVED", "NODE", "CONTROLLER");
-    for node in nodes::list(store).await? {
+    for node in known {
         let controller = node.record.map_or_else(|| "?".into(), |record| record.controller.0);
         println!("{:<32} {controller:<28} {}", node.id.0, if node.served { "yes" } else { "no" });
     }

@@ -61,8 +61,8 @@ pub struct Core {
     pub(super) loaded: bool,
     pub(super) nodes: Nodes,
     pub(super) sessions: BTreeMap<NodeId, sessions::Session>,
-    /// Nodes that said goodbye, each with the record that goes; this outlives their session.
-    pub(super) leaving: BTreeMap<NodeId, Revision>,
+    /// Nodes that said goodbye, each with the start of it that did; this outlives their session.
+    pub(super) leaving: BTreeMap<NodeId, zenvoy_shared::id::NodeEpoch>,
     pub(super) term: Option<Term>,
     pub(super) lease: Option<LeaseId>,
     pub(super) idle: BTreeSet<WorkloadId>,
@@ -408,10 +408,6 @@ impl Core {
     fn follow_up(&mut self, subject: &Subject, outcome: &Outcome) {
         match (subject, outcome) {
             (Subject::Node(node), Outcome::Written(revision)) => self.registered(node, *revision),
-            (Subject::Node(node), Outcome::Refused(_)) => {
-                // Written anew since it said goodbye: another session speaks for it.
-                self.leaving.remove(node);
-            }
             (Subject::Votes, Outcome::Written(_)) => self.voted(),
             // A view that lags behind a retired wake must not open the next at the speed of light.
             (Subject::Demand(_), Outcome::Written(_)) => self.pause(subject, EPISODE_PAUSE),

@@ -72,8 +72,8 @@ impl Core {
                 }
             }
             Said::Goodbye => {
-                if let Some(record) = self.records.nodes.get(&node) {
-                    self.leaving.insert(node.clone(), record.revision);
+                if let Some(said) = self.nodes.get(&node) {
+                    self.leaving.insert(node.clone(), said.epoch.clone());
                 }
                 self.look(&Subject::Node(node));
             }
@@ -125,13 +125,18 @@ impl Core {
     /// A node's record: written anew at each session, so that no acknowledgement given for an earlier one counts.
     pub(super) fn register_node(&mut self, node: &NodeId) -> Option<Job> {
         let key = Key::Node(node.clone());
-        if let Some(revision) = self.leaving.get(node) {
+        if let Some(gone) = self.leaving.get(node) {
             // Rule N4: its own word is proof that it is gone, unless it came back meanwhile.
-            let compares = vec![Compare::WrittenAt(key.clone(), *revision)];
-            return Self::job(
-                Subject::Node(node.clone()),
-                Txn { compares, writes: vec![Write::Delete(key)] },
-            );
+            if let Some(record) = self.records.nodes.get(node).filter(|record| record.record.epoch == *gone) {
+                let compares = vec![Compare::WrittenAt(key.clone(), record.revision)];
+                let txn = Txn { compares, writes: vec![Write::Delete(key)] };
+                return Self::job(Subject::Node(node.clone()), txn);
+            }
+            self.leaving.remove(node);
+            if let Some(session) = self.sessions.get(node).map(|session| session.id) {
+                self.effect(Effect::Hang(node.clone(), session));
+            }
+            return None;
         }
         let session = self.sessions.get(node)?;
         if session.registered.is_some() || !self.is_ready() {
@@ -145,10 +150,7 @@ impl Core {
 
     /// A node's record was written; it counts only if it says what the session of now says.
     pub(super) fn registered(&mut self, node: &NodeId, revision: Revision) {
-        if self.leaving.remove(node).is_some() {
-            if let Some(session) = self.sessions.get(node).map(|session| session.id) {
-                self.effect(Effect::Hang(node.clone(), session));
-            }
+        if self.leaving.contains_key(node) {
             return;
         }
         let Some(session) = self.sessions.get_mut(node) else { return };
