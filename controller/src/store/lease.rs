@@ -53,21 +53,121 @@ async fn prolong(
     stop: &CancellationToken,
 ) {
     let mut ends = granted + ttl;
+    let mut pause = ttl / 4;
     loop {
-        tokio::select! {
+        let asked = Instant::now() + pause;
+        let prolonged = async {
+            tokio::time::sleep_until(asked).await;
+            store.keep_alive(lease).await
+        };
+        // Whoever waits for an answer must not believe in the lease for longer than it lives.
+        let prolonged = tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(ttl / 4) => {}
-        }
-        let asked = Instant::now();
-        match store.keep_alive(lease).await {
-            Ok(()) => ends = asked + ttl,
-            Err(error) if error.could_retry() && Instant::now() < ends => {
-                warn!(%error, "the lease was not prolonged; it is tried again");
+            prolonged = tokio::time::timeout_at(ends, prolonged) => prolonged,
+        };
+        match prolonged {
+            Ok(Ok(())) => {
+                ends = asked + ttl;
+                pause = ttl / 4;
             }
-            Err(error) => {
+            Ok(Err(error)) if error.could_retry() => {
+                warn!(%error, "the lease was not prolonged; it is tried again");
+                pause = ttl / 10;
+            }
+            Ok(Err(error)) => {
                 warn!(%error, "the lease has ended");
                 return;
             }
+            Err(_) => {
+                warn!("the lease was not prolonged in time: it is taken to have ended");
+                return;
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Revision;
+    use crate::store::{MemoryStore, Room, Snapshot, StoreError, Txn, TxnOutcome, WatchEvent};
+    use async_trait::async_trait;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const TTL: Duration = Duration::from_secs(10);
+
+    /// A store that can fall silent for keep-alives.
+    #[derive(Default)]
+    struct Mute {
+        store: MemoryStore,
+        mute: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Store for Mute {
+        async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+            self.store.txn(txn).await
+        }
+
+        async fn read(&self, room: Room) -> Result<Snapshot, StoreError> {
+            self.store.read(room).await
+        }
+
+        async fn watch(&self, after: Revision) -> Result<mpsc::Receiver<WatchEvent>, StoreError> {
+            self.store.watch(after).await
+        }
+
+        async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+            self.store.grant(ttl).await
+        }
+
+        async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+            if self.mute.load(Ordering::Relaxed) {
+                tokio::time::sleep(TTL * 10).await;
+            }
+            self.store.keep_alive(lease).await
+        }
+
+        async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+            self.store.revoke(lease).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_lives_as_long_as_it_is_kept_and_ends_with_the_stop() {
+        let store = Arc::new(MemoryStore::new());
+        let (tell, mut told) = mpsc::channel(4);
+        let stop = CancellationToken::new();
+        let keeping = tokio::spawn(keep(store.clone(), TTL, tell, stop.clone()));
+        let lease = told.recv().await.flatten().expect("a lease");
+        let none_for_long = tokio::time::timeout(TTL * 20, told.recv()).await;
+        assert!(none_for_long.is_err(), "told {none_for_long:?} while it lived");
+        store.keep_alive(lease).await.expect("alive");
+        stop.cancel();
+        keeping.await.expect("ends");
+        assert!(matches!(store.keep_alive(lease).await, Err(StoreError::LeaseEnded(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_was_ended_is_told_and_followed_by_another() {
+        let store = Arc::new(MemoryStore::new());
+        let (tell, mut told) = mpsc::channel(4);
+        tokio::spawn(keep(store.clone(), TTL, tell, CancellationToken::new()));
+        let first = told.recv().await.flatten().expect("a lease");
+        store.revoke(first).await.expect("revoke");
+        assert_eq!(told.recv().await, Some(None));
+        assert_ne!(told.recv().await.flatten().expect("another lease"), first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_believes_in_a_lease_longer_than_it_surely_lives() {
+        let store = Arc::new(Mute::default());
+        let (tell, mut told) = mpsc::channel(4);
+        let granted = Instant::now();
+        tokio::spawn(keep(store.clone(), TTL, tell, CancellationToken::new()));
+        told.recv().await.flatten().expect("a lease");
+        store.mute.store(true, Ordering::Relaxed);
+        assert_eq!(told.recv().await, Some(None));
+        assert_eq!(granted.elapsed(), TTL);
     }
 }

@@ -1,6 +1,6 @@
 //! The store of one process: the same semantics as etcd's, nothing kept beyond the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,10 @@ struct State {
     leases: BTreeMap<LeaseId, Lease>,
     granted: i64,
     steps: broadcast::Sender<WatchEvent>,
+    /// The last steps, for who asks for the past; at most [`WATCH_BUFFER`].
+    history: VecDeque<WatchEvent>,
+    /// Steps up to this revision are no longer in the history.
+    forgotten: Revision,
 }
 
 impl Default for State {
@@ -39,6 +43,8 @@ impl Default for State {
             leases: BTreeMap::new(),
             granted: 0,
             steps: broadcast::Sender::new(WATCH_BUFFER),
+            history: VecDeque::new(),
+            forgotten: Revision(0),
         }
     }
 }
@@ -101,7 +107,26 @@ impl State {
         }
     }
 
+    /// What hangs on a lease is written only while that lives.
+    fn check_leases(&self, writes: &[Write]) -> Result<(), StoreError> {
+        for write in writes {
+            if let Write::Put(_, _, Some(lease)) = write
+                && !self.leases.contains_key(lease)
+            {
+                return Err(StoreError::LeaseEnded(*lease));
+            }
+        }
+        Ok(())
+    }
+
     fn write(&mut self, writes: Vec<Write>) {
+        let changes = |write: &Write| match write {
+            Write::Put(..) => true,
+            Write::Delete(key) => self.records.contains_key(key),
+        };
+        if !writes.iter().any(changes) {
+            return;
+        }
         self.revision += 1;
         let revision = Revision(self.revision);
         for write in writes {
@@ -120,9 +145,28 @@ impl State {
         }
     }
 
-    fn tell(&self, step: WatchEvent) {
+    fn tell(&mut self, step: WatchEvent) {
+        if self.history.len() == WATCH_BUFFER
+            && let Some(oldest) = self.history.pop_front()
+        {
+            self.forgotten = oldest.revision();
+        }
+        self.history.push_back(step.clone());
         // Nobody listening is no fault.
         let _ = self.steps.send(step);
+    }
+
+    /// What happened after a revision; all there is when that is no longer known.
+    fn since(&self, after: Revision) -> Vec<WatchEvent> {
+        if after < self.forgotten {
+            return vec![WatchEvent::Resync(self.snapshot(Room::All))];
+        }
+        self.history.iter().filter(|step| step.revision() > after).cloned().collect()
+    }
+
+    /// When the next lease ends if nobody prolongs it.
+    fn next_end(&self) -> Option<Instant> {
+        self.leases.values().map(|lease| lease.ends).min()
     }
 
     fn snapshot(&self, room: Room) -> Snapshot {
@@ -136,16 +180,25 @@ impl State {
     }
 }
 
-/// Passes steps on until nobody listens. A watcher that lagged gets all there is instead of what it missed.
+/// Passes steps on until nobody listens: what happened `before`, then what comes. A watcher that lagged gets all there
+/// is instead of what it missed. Leases end here too, as somebody must notice.
 async fn forward(
     store: MemoryStore,
+    before: Vec<WatchEvent>,
     mut steps: broadcast::Receiver<WatchEvent>,
     to: mpsc::Sender<WatchEvent>,
 ) {
+    for step in before {
+        if to.send(step).await.is_err() {
+            return;
+        }
+    }
     let mut seen = Revision(0);
     loop {
+        let next_end = store.lock().next_end();
         let step = tokio::select! {
             step = steps.recv() => step,
+            () = ended(next_end) => continue,
             () = to.closed() => return,
         };
         let step = match step {
@@ -164,20 +217,29 @@ async fn forward(
     }
 }
 
+async fn ended(next_end: Option<Instant>) {
+    match next_end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        // What hangs on a later lease is written first, and that is a step.
+        None => std::future::pending().await,
+    }
+}
+
 #[async_trait]
 impl Store for MemoryStore {
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        let mut state = self.lock();
+        let mut keys = BTreeSet::new();
         for write in &txn.writes {
-            if let Write::Put(_, _, Some(lease)) = write
-                && !state.leases.contains_key(lease)
-            {
-                return Err(StoreError::LeaseEnded(*lease));
+            let (Write::Put(key, ..) | Write::Delete(key)) = write;
+            if !keys.insert(key) {
+                return Err(StoreError::Refused(format!("{key} occurs twice in a transaction")));
             }
         }
+        let mut state = self.lock();
         if !txn.compares.iter().all(|compare| state.holds(compare)) {
             return Ok(TxnOutcome::Refused(Revision(state.revision)));
         }
+        state.check_leases(&txn.writes)?;
         state.write(txn.writes);
         Ok(TxnOutcome::Written(Revision(state.revision)))
     }
@@ -189,11 +251,7 @@ impl Store for MemoryStore {
     async fn watch(&self, after: Revision) -> Result<mpsc::Receiver<WatchEvent>, StoreError> {
         let state = self.lock();
         let (to, receiver) = mpsc::channel(WATCH_BUFFER);
-        // No history is kept: who asks for the past gets the present.
-        if after < Revision(state.revision) {
-            let _ = to.try_send(WatchEvent::Resync(state.snapshot(Room::All)));
-        }
-        tokio::spawn(forward(self.clone(), state.steps.subscribe(), to));
+        tokio::spawn(forward(self.clone(), state.since(after), state.steps.subscribe(), to));
         Ok(receiver)
     }
 

@@ -7,7 +7,7 @@ mod lease;
 mod memory;
 
 pub use etcd::{EtcdOptions, EtcdStore};
-pub use key::{Key, Room};
+pub use key::{Key, Room, UnknownKey};
 pub use lease::keep as keep_lease;
 pub use memory::MemoryStore;
 
@@ -118,13 +118,24 @@ pub enum StoreError {
     /// The lease has ended: register anew.
     #[error("the lease {0:?} has ended")]
     LeaseEnded(LeaseId),
-    /// A key that no version of zenvoy writes.
-    #[error("the store holds an unknown key {0:?} under zenvoy's prefix; remove it")]
-    UnknownKey(String),
+    /// etcd lets this process not in, or one does not trust the other: a person must help.
+    #[error("etcd denies access: {reason}; {remedy}")]
+    Denied {
+        /// Where, and what was said.
+        reason: String,
+        /// What helps.
+        remedy: &'static str,
+    },
+    /// The call does not fit the store's limits, or its rules.
+    #[error("the store refuses the call: {0}")]
+    Refused(String),
+    /// The store cannot be reached with these options.
+    #[error("etcd cannot be used: {0}")]
+    Options(String),
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later.
+    /// Whether the same call may succeed later without anybody's help.
     pub fn could_retry(&self) -> bool {
         matches!(self, Self::Unavailable(_))
     }

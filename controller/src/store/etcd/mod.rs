@@ -1,30 +1,36 @@
 //! The store of a cluster: etcd, below one prefix. Every call has a deadline; any member may answer.
 
+mod failure;
+mod members;
 mod watch;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
-    Certificate, Client, Compare as EtcdCompare, CompareOp, ConnectOptions, GetOptions, Identity, KeyValue,
-    PutOptions, TlsOptions, Txn as EtcdTxn, TxnOp,
+    Compare as EtcdCompare, CompareOp, ConnectOptions, GetOptions, GetResponse, KeyValue, PutOptions,
+    ResponseHeader, TlsOptions, Txn as EtcdTxn, TxnOp,
 };
 use tokio::sync::mpsc;
-use tonic::Code;
+use tracing::{debug, warn};
 use zenvoy_shared::tls::TlsFiles;
 
+use self::members::{Call, Members};
 use super::{
-    Compare, Entry, LeaseId, Room, Snapshot, Store, StoreError, Txn, TxnOutcome, WATCH_BUFFER, Write,
+    Compare, Entry, Key, LeaseId, Room, Snapshot, Store, StoreError, Txn, TxnOutcome, WATCH_BUFFER,
+    WatchEvent, Write,
 };
 use crate::model::Revision;
 
 /// How to reach etcd.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct EtcdOptions {
     /// All members, as `http://host:2379`.
     pub endpoints: Vec<String>,
-    /// Separates clusters that share one etcd: keys lie below `/zenvoy/v1/<cluster>/`.
+    /// Separates clusters that share one etcd: keys lie below `/zenvoy/v1/<cluster>/`. Not empty, no `/`.
     pub cluster: String,
     /// TLS material, where the endpoints are `https`.
     pub tls: TlsFiles,
@@ -32,115 +38,173 @@ pub struct EtcdOptions {
     pub user: Option<(String, String)>,
 }
 
-/// A call that takes longer has failed.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+impl std::fmt::Debug for EtcdOptions {
+    // Passwords do not belong in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let user = self.user.as_ref().map(|(name, _)| name);
+        f.debug_struct("EtcdOptions")
+            .field("endpoints", &self.endpoints)
+            .field("cluster", &self.cluster)
+            .field("tls", &self.tls)
+            .field("user", &user)
+            .finish()
+    }
+}
+
+/// How often a connection is proved alive. etcd hangs up on whoever asks more often than every 5 s.
+const PING_EVERY: Duration = Duration::from_secs(6);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Records read at once.
+const PAGE: i64 = 1_000;
+/// etcd itself limits what a record and a page may be; the client's default of 4 MiB is less than a page of either.
+const MESSAGE_LIMIT: usize = i32::MAX as usize;
 
 /// Decisions in etcd.
 #[derive(Clone)]
 pub struct EtcdStore {
-    client: Client,
+    members: Arc<Members>,
     prefix: String,
+    met_unknown: Arc<AtomicBool>,
 }
 
 impl EtcdStore {
-    /// Connects. Members that are away now are tried again at each call.
+    /// Opens the store, and asks etcd once, so that bad options end a start. Members that are away now are tried again
+    /// at each call.
+    ///
+    /// # Errors
+    /// [`StoreError::Options`] and [`StoreError::Denied`]: it would not work later either.
     pub async fn connect(options: &EtcdOptions) -> Result<Self, StoreError> {
-        let unavailable = |error: &dyn std::fmt::Display| {
-            StoreError::Unavailable(format!("connect to etcd at {}: {error}", options.endpoints.join(", ")))
+        if options.cluster.is_empty() || options.cluster.contains('/') {
+            let cluster = &options.cluster;
+            let why = format!("{cluster:?} does not name a cluster: give a name without '/'");
+            return Err(StoreError::Options(why));
+        }
+        let store = Self {
+            members: Arc::new(Members::new(&options.endpoints, &connect_options(options)?)?),
+            prefix: format!("/zenvoy/v1/{}/", options.cluster),
+            met_unknown: Arc::default(),
         };
-        let mut connect = ConnectOptions::new()
-            .with_timeout(CALL_TIMEOUT)
-            .with_connect_timeout(CALL_TIMEOUT)
-            .with_keep_alive(Duration::from_secs(5), Duration::from_secs(3))
-            .with_keep_alive_while_idle(true);
-        if let Some((name, password)) = &options.user {
-            connect = connect.with_user(name, password);
+        match store.read(Room::Leader).await {
+            Err(error) if !error.could_retry() => Err(error),
+            Err(error) => {
+                warn!(%error, "etcd is away");
+                Ok(store)
+            }
+            Ok(_) => Ok(store),
         }
-        if let Some(tls) = tls(&options.tls).map_err(|error| unavailable(&error))? {
-            connect = connect.with_tls(tls);
-        }
-        let client =
-            Client::connect(&options.endpoints, Some(connect)).await.map_err(|error| unavailable(&error))?;
-        Ok(Self { client, prefix: format!("/zenvoy/v1/{}/", options.cluster) })
+    }
+
+    /// The endpoint of the member that is asked now.
+    pub fn member(&self) -> &str {
+        self.members.endpoint()
     }
 
     fn path(&self, key: impl std::fmt::Display) -> String {
         format!("{}{key}", self.prefix)
     }
 
-    fn entry(&self, kv: &KeyValue) -> Result<Entry, StoreError> {
-        let path = String::from_utf8_lossy(kv.key());
-        let key = path.strip_prefix(&self.prefix).unwrap_or(&path).parse()?;
-        let value = Bytes::copy_from_slice(kv.value());
-        Ok(Entry { key, value, mod_revision: Revision(kv.mod_revision()) })
+    /// The first key of a room, and the first after all of them.
+    fn range(&self, room: Room) -> (Vec<u8>, Vec<u8>) {
+        let first = self.path(room.prefix()).into_bytes();
+        let mut end = first.clone();
+        match (room, end.last_mut()) {
+            // A room of one key, which others may begin with.
+            (Room::Leader, _) => end.push(0),
+            // Prefixes end in '/', so there is a next byte.
+            (_, Some(last)) => *last += 1,
+            (_, None) => {}
+        }
+        (first, end)
     }
 
-    fn compare(&self, compare: Compare) -> EtcdCompare {
+    /// The record, unless its key is one that this version does not know (rule L4).
+    fn entry(&self, kv: &KeyValue) -> Option<Entry> {
+        let path = String::from_utf8_lossy(kv.key());
+        let key: Result<Key, _> = path.strip_prefix(&self.prefix).unwrap_or(&path).parse();
+        match key {
+            Ok(key) => {
+                let value = Bytes::copy_from_slice(kv.value());
+                Some(Entry { key, value, mod_revision: Revision(kv.mod_revision()) })
+            }
+            Err(error) if self.met_unknown.swap(true, Ordering::Relaxed) => {
+                debug!(%error, "skipped");
+                None
+            }
+            Err(error) => {
+                warn!(%error, "skipped, and all further ones: a later version of zenvoy may have written them");
+                None
+            }
+        }
+    }
+
+    fn compare(&self, compare: &Compare) -> EtcdCompare {
         match compare {
             Compare::Absent(key) => EtcdCompare::create_revision(self.path(key), CompareOp::Equal, 0),
             Compare::WrittenAt(key, revision) => {
                 EtcdCompare::mod_revision(self.path(key), CompareOp::Equal, revision.0)
             }
             Compare::UnchangedSince(room, revision) => {
-                let first = self.path(room.prefix());
-                let end = after_prefix(&first);
+                let (first, end) = self.range(*room);
                 EtcdCompare::mod_revision(first, CompareOp::Less, revision.0.saturating_add(1))
                     .with_range(end)
             }
         }
     }
 
-    fn write(&self, write: Write) -> TxnOp {
+    fn write(&self, write: &Write) -> TxnOp {
         match write {
             Write::Put(key, value, lease) => {
                 let options = lease.map(|lease| PutOptions::new().with_lease(lease.0));
-                TxnOp::put(self.path(key), value.to_vec(), options)
+                TxnOp::put(self.path(key), value.as_ref(), options)
             }
             Write::Delete(key) => TxnOp::delete(self.path(key), None),
         }
     }
-}
 
-fn tls(files: &TlsFiles) -> Result<Option<TlsOptions>, std::io::Error> {
-    if *files == TlsFiles::default() {
-        return Ok(None);
-    }
-    let mut options = TlsOptions::new();
-    if let Some(ca) = &files.ca {
-        options = options.ca_certificate(Certificate::from_pem(std::fs::read(ca)?));
-    }
-    if let Some((certificate, key)) = &files.identity {
-        options = options.identity(Identity::from_pem(std::fs::read(certificate)?, std::fs::read(key)?));
-    }
-    Ok(Some(options))
-}
-
-/// The first key after all that begin with `prefix`: no key of ours ends in 0xff.
-fn after_prefix(prefix: &str) -> Vec<u8> {
-    let mut end = prefix.as_bytes().to_vec();
-    if let Some(last) = end.last_mut() {
-        *last = last.saturating_add(1);
-    }
-    end
-}
-
-#[allow(clippy::needless_pass_by_value)] // the form that map_err takes
-fn failed(error: etcd_client::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string())
-}
-
-fn lease_failed(lease: LeaseId) -> impl FnOnce(etcd_client::Error) -> StoreError {
-    move |error| match &error {
-        etcd_client::Error::GRpcStatus(status) if status.code() == Code::NotFound => {
-            StoreError::LeaseEnded(lease)
-        }
-        _ => failed(error),
+    /// Records from `first` on, at `at` or, when that is `None`, now.
+    async fn page(&self, first: &[u8], end: &[u8], at: Option<i64>) -> Result<GetResponse, StoreError> {
+        let read = self.members.call(Call::REPEATABLE, |client| {
+            let options = GetOptions::new().with_range(end).with_limit(PAGE).with_revision(at.unwrap_or(0));
+            let mut client = client.kv_client().max_decoding_message_size(MESSAGE_LIMIT);
+            let first = first.to_vec();
+            async move { client.get(first, Some(options)).await }
+        });
+        Ok(read.await?.1)
     }
 }
 
-async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
-    let limited = tokio::time::timeout(CALL_TIMEOUT, call).await;
-    limited.unwrap_or_else(|_| Err(StoreError::Unavailable(format!("no answer within {CALL_TIMEOUT:?}"))))
+fn connect_options(options: &EtcdOptions) -> Result<ConnectOptions, StoreError> {
+    let mut connect = ConnectOptions::new()
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_keep_alive(PING_EVERY, PING_TIMEOUT)
+        .with_keep_alive_while_idle(true)
+        // A member that is cut off from its leader says so, instead of letting calls and watches wait.
+        .with_require_leader(true)
+        .with_auto_token_refresh(true);
+    if let Some((name, password)) = &options.user {
+        connect = connect.with_user(name, password);
+    }
+    if options.tls == TlsFiles::default() {
+        return Ok(connect);
+    }
+    if let Some(plain) = options.endpoints.iter().find(|endpoint| !endpoint.starts_with("https://")) {
+        let why = format!("TLS files are given, but {plain} is not https");
+        return Err(StoreError::Options(why));
+    }
+    let unreadable = |error: zenvoy_shared::tls::TlsError| StoreError::Options(error.to_string());
+    let mut tls = TlsOptions::new();
+    if let Some(ca) = options.tls.read_ca().map_err(unreadable)? {
+        tls = tls.ca_certificate(ca);
+    }
+    if let Some(identity) = options.tls.read_identity().map_err(unreadable)? {
+        tls = tls.identity(identity);
+    }
+    Ok(connect.with_tls(tls))
+}
+
+fn revision(header: Option<&ResponseHeader>) -> Revision {
+    Revision(header.map_or(0, ResponseHeader::revision))
 }
 
 #[async_trait]
@@ -150,62 +214,73 @@ impl Store for EtcdStore {
             Write::Put(_, _, lease) => *lease,
             Write::Delete(_) => None,
         });
-        let compares: Vec<EtcdCompare> =
-            txn.compares.into_iter().map(|compare| self.compare(compare)).collect();
-        let writes: Vec<TxnOp> = txn.writes.into_iter().map(|write| self.write(write)).collect();
-        let mut client = self.client.clone();
-        let call = client.txn(EtcdTxn::new().when(compares).and_then(writes));
-        let answer = in_time(async {
-            match lease {
-                Some(lease) => call.await.map_err(lease_failed(lease)),
-                None => call.await.map_err(failed),
-            }
-        })
-        .await?;
-        let revision = Revision(answer.header().map_or(0, etcd_client::ResponseHeader::revision));
+        let compares: Vec<EtcdCompare> = txn.compares.iter().map(|compare| self.compare(compare)).collect();
+        let writes: Vec<TxnOp> = txn.writes.iter().map(|write| self.write(write)).collect();
+        let request = EtcdTxn::new().when(compares).and_then(writes);
+        let call = self.members.call(Call { repeatable: false, lease }, |client| {
+            let (mut client, request) = (client.kv_client(), request.clone());
+            async move { client.txn(request).await }
+        });
+        let (_, answer) = call.await?;
+        let revision = revision(answer.header());
         Ok(if answer.succeeded() { TxnOutcome::Written(revision) } else { TxnOutcome::Refused(revision) })
     }
 
     async fn read(&self, room: Room) -> Result<Snapshot, StoreError> {
-        let mut client = self.client.clone();
-        let call = client.get(self.path(room.prefix()), Some(GetOptions::new().with_prefix()));
-        let answer = in_time(async { call.await.map_err(failed) }).await?;
-        let revision = Revision(answer.header().map_or(0, etcd_client::ResponseHeader::revision));
-        let mut entries = answer.kvs().iter().map(|kv| self.entry(kv)).collect::<Result<Vec<_>, _>>()?;
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(Snapshot { revision, entries })
+        let (mut first, end) = self.range(room);
+        let mut at = None;
+        let mut entries = Vec::new();
+        loop {
+            // The first page fixes the revision of all.
+            let page = self.page(&first, &end, at).await?;
+            let fixed = *at.get_or_insert(revision(page.header()).0);
+            entries.extend(page.kvs().iter().filter_map(|kv| self.entry(kv)));
+            match page.kvs().last() {
+                Some(last) if page.more() => {
+                    first = last.key().to_vec();
+                    first.push(0);
+                }
+                _ => {
+                    entries.sort_by(|a, b| a.key.cmp(&b.key));
+                    return Ok(Snapshot { revision: Revision(fixed), entries });
+                }
+            }
+        }
     }
 
-    async fn watch(&self, after: Revision) -> Result<mpsc::Receiver<super::WatchEvent>, StoreError> {
+    async fn watch(&self, after: Revision) -> Result<mpsc::Receiver<WatchEvent>, StoreError> {
         let (steps, receiver) = mpsc::channel(WATCH_BUFFER);
         tokio::spawn(watch::run(self.clone(), after, steps));
         Ok(receiver)
     }
 
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        let mut client = self.client.clone();
-        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
-        let answer = in_time(async { client.lease_grant(seconds, None).await.map_err(failed) }).await?;
-        Ok(LeaseId(answer.id()))
+        // Rounded up: nobody may find the lease ended sooner than it asked for.
+        let whole = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+        let seconds = i64::try_from(whole).unwrap_or(i64::MAX).max(1);
+        // Done twice, the first one ends by itself.
+        let call = self.members.call(Call::REPEATABLE, |client| {
+            let mut client = client.lease_client();
+            async move { client.grant(seconds, None).await }
+        });
+        Ok(LeaseId(call.await?.1.id()))
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
-        let mut client = self.client.clone();
-        in_time(async {
-            let (mut keeper, mut answers) =
-                client.lease_keep_alive(lease.0).await.map_err(|_| StoreError::LeaseEnded(lease))?;
-            keeper.keep_alive().await.map_err(failed)?;
-            match answers.message().await.map_err(lease_failed(lease))? {
-                Some(answer) if answer.ttl() > 0 => Ok(()),
-                _ => Err(StoreError::LeaseEnded(lease)),
-            }
-        })
-        .await
+        let call = self.members.call(Call { repeatable: true, lease: Some(lease) }, |client| {
+            let mut client = client.lease_client();
+            // The client sends the first request and waits for its answer: nothing more is needed of the stream.
+            async move { client.keep_alive(lease.0).await.map(drop) }
+        });
+        call.await.map(drop)
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
-        let mut client = self.client.clone();
-        in_time(async { client.lease_revoke(lease.0).await.map_err(lease_failed(lease)) }).await?;
-        Ok(())
+        // Not repeatable: the second one would find it ended.
+        let call = self.members.call(Call { repeatable: false, lease: Some(lease) }, |client| {
+            let mut client = client.lease_client();
+            async move { client.revoke(lease.0).await }
+        });
+        call.await.map(drop)
     }
 }

@@ -1,0 +1,222 @@
+//! The members of one etcd. In: calls; out: answers, from the member in use or, when that one fails, from another.
+
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions, Error};
+use tokio::sync::{OnceCell, watch};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::failure::Failure;
+use super::{LeaseId, StoreError};
+
+/// A call that takes longer has failed.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A member that is silent for longer is left for another.
+const PATIENCE: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is known of a call before it is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    /// Whether doing it twice is as good as once.
+    pub(super) repeatable: bool,
+    /// What it rests on.
+    pub(super) lease: Option<LeaseId>,
+}
+
+impl Call {
+    pub(super) const REPEATABLE: Self = Self { repeatable: true, lease: None };
+}
+
+/// All members, of which one is in use. Each has a connection of its own, since a common one would go on sending a part
+/// of the calls to a member that is away.
+pub(super) struct Members {
+    all: Vec<Member>,
+    used: watch::Sender<usize>,
+}
+
+struct Member {
+    endpoint: String,
+    options: ConnectOptions,
+    client: OnceCell<Client>,
+}
+
+impl Members {
+    /// Replicas begin at members of their own, so that these share the load.
+    pub(super) fn new(endpoints: &[String], options: &ConnectOptions) -> Result<Self, StoreError> {
+        if endpoints.is_empty() {
+            return Err(StoreError::Options("no endpoint of etcd is given".into()));
+        }
+        let all = endpoints.iter().map(|endpoint| Member {
+            endpoint: endpoint.clone(),
+            options: options.clone(),
+            client: OnceCell::new(),
+        });
+        Ok(Self { all: all.collect(), used: watch::Sender::new(rand::random_range(0..endpoints.len())) })
+    }
+
+    fn used(&self) -> usize {
+        *self.used.borrow()
+    }
+
+    /// Where the member in use is reached.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.all[self.used()].endpoint
+    }
+
+    /// Where a member is reached.
+    pub(super) fn endpoint_of(&self, member: usize) -> &str {
+        &self.all[member].endpoint
+    }
+
+    /// Uses another member from now on, if `failed` is still in use.
+    pub(super) fn leave(&self, failed: usize) {
+        let left = self.used.send_if_modified(|used| {
+            let leaves = *used == failed && self.all.len() > 1;
+            if leaves {
+                *used = (failed + 1) % self.all.len();
+            }
+            leaves
+        });
+        if left {
+            debug!(
+                failed = self.endpoint_of(failed),
+                now = self.endpoint(),
+                "another member of etcd is used"
+            );
+        }
+    }
+
+    /// Until another member than `member` is in use.
+    pub(super) async fn left(&self, member: usize) {
+        // The sender lives in self: waiting cannot fail.
+        let _ = self.used.subscribe().wait_for(|used| *used != member).await;
+    }
+
+    /// Gets a new token at a member.
+    pub(super) async fn renew_token(&self, member: usize) -> Result<(), Failure> {
+        let member = &self.all[member];
+        let renewed = timeout(PATIENCE, async { member.open().await?.refresh_token().await }).await;
+        match renewed {
+            Ok(renewed) => renewed.map_err(|error| member.failure(&error, None).before_the_call()),
+            Err(_) => Err(Failure::Undone(member.silent(PATIENCE))),
+        }
+    }
+
+    /// Makes a call within [`CALL_TIMEOUT`], at as many members as needed. Says who answered.
+    pub(super) async fn call<T, F>(
+        &self,
+        what: Call,
+        call: impl Fn(Client) -> F + Send + Sync,
+    ) -> Result<(usize, T), StoreError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        let mut last = None;
+        let answer = timeout(CALL_TIMEOUT, self.attempts(what, &call, &mut last)).await;
+        let silent = || self.all[self.used()].silent(CALL_TIMEOUT);
+        answer.unwrap_or_else(|_| Err(last.unwrap_or_else(silent)))
+    }
+
+    async fn attempts<T, F>(
+        &self,
+        what: Call,
+        call: &(impl Fn(Client) -> F + Send + Sync),
+        last: &mut Option<StoreError>,
+    ) -> Result<(usize, T), StoreError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        let (mut tried, mut denied, mut pause) = (0, 0, FIRST_PAUSE);
+        loop {
+            let member = self.used();
+            let error = match self.attempt(member, what, call, last).await {
+                Ok(answer) => return Ok((member, answer)),
+                Err(Failure::Answered(error)) => return Err(error),
+                Err(Failure::Unknown(error)) if !what.repeatable => {
+                    self.leave(member);
+                    return Err(error);
+                }
+                Err(Failure::Undone(error) | Failure::Unknown(error) | Failure::StaleToken(error)) => error,
+            };
+            self.leave(member);
+            tried += 1;
+            denied = if error.could_retry() { 0 } else { denied + 1 };
+            if denied >= self.all.len() {
+                return Err(error);
+            }
+            *last = Some(error);
+            if tried % self.all.len() == 0 {
+                // Between two leaders of etcd every member sends us away, for about a second.
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    async fn attempt<T, F>(
+        &self,
+        member: usize,
+        what: Call,
+        call: &(impl Fn(Client) -> F + Send + Sync),
+        last: &mut Option<StoreError>,
+    ) -> Result<T, Failure>
+    where
+        T: Send,
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        let asked = self.ask(member, what, call);
+        tokio::pin!(asked);
+        if let Ok(answer) = timeout(PATIENCE, &mut asked).await {
+            return answer;
+        }
+        if what.repeatable && self.all.len() > 1 {
+            return Err(Failure::Unknown(self.all[member].silent(PATIENCE)));
+        }
+        // It may have been done, so it is waited for; the others need not wait for this member.
+        self.leave(member);
+        *last = Some(self.all[member].silent(CALL_TIMEOUT));
+        asked.await
+    }
+
+    async fn ask<T, F>(
+        &self,
+        at: usize,
+        what: Call,
+        call: &(impl Fn(Client) -> F + Send + Sync),
+    ) -> Result<T, Failure>
+    where
+        T: Send,
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        let member = &self.all[at];
+        let client = member.open().await.map_err(|error| member.failure(&error, None).before_the_call())?;
+        let failure = match call(client.clone()).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => member.failure(&error, what.lease),
+        };
+        let Failure::StaleToken(_) = failure else { return Err(failure) };
+        self.renew_token(at).await?;
+        call(client.clone()).await.map_err(|error| member.failure(&error, what.lease))
+    }
+}
+
+impl Member {
+    /// Connects on the first call; where there is a user, this asks for a token.
+    async fn open(&self) -> Result<&Client, Error> {
+        let connect = || Client::connect([&self.endpoint], Some(self.options.clone()));
+        self.client.get_or_try_init(connect).await
+    }
+
+    fn failure(&self, error: &Error, lease: Option<LeaseId>) -> Failure {
+        Failure::of(error, &self.endpoint, lease)
+    }
+
+    fn silent(&self, time: Duration) -> StoreError {
+        StoreError::Unavailable(format!("{}: no answer within {time:?}", self.endpoint))
+    }
+}
