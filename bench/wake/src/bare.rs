@@ -30,10 +30,15 @@ impl Bare {
         began.elapsed()
     }
 
-    /// Reads the version, then scales with it: the same patch as a wake's. Returns when the patch was sent.
-    pub(crate) async fn scale(&self, backend: &Backend, replicas: u32) -> Wall {
+    /// Reads the version, then scales to one with it: the same patch as a wake's. Returns when the patch was sent.
+    pub(crate) async fn scale(&self, backend: &Backend) -> Wall {
         let deployment = self.deployments.get(backend.name()).await.expect("the deployment");
-        self.patch(backend, replicas, deployment.metadata.resource_version.as_deref()).await
+        self.patch(backend, 1, deployment.metadata.resource_version.as_deref()).await
+    }
+
+    /// Scales to zero, whatever was written meanwhile.
+    pub(crate) async fn end(&self, backend: &Backend) {
+        self.patch(backend, 0, None).await;
     }
 
     async fn patch(&self, backend: &Backend, replicas: u32, version: Option<&str>) -> Wall {

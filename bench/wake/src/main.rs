@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 async fn measure(args: &Args) -> Vec<Figure> {
-    let mut on = Installation::start_with(Mode::Listen, &["--max-drains=64", "--log=warn"]).await;
+    let mut on = Installation::start_with(Mode::Listen, &["--max-drains=64"]).await;
     let mut figures = single::measure(&mut on, args.services).await;
     figures.push(storm::measure(&mut on, args.storm, args.rounds).await);
     figures

@@ -62,10 +62,10 @@ async fn series(on: &Installation, watch: &Watch, ours: &[Backend], theirs: &[Ba
         record.served();
         wakes.push(record);
         let put = bare.put().await;
-        patches.push((put, bare.scale(theirs, 1).await));
+        patches.push((put, bare.scale(theirs).await));
         // Its pod's start must not fall into the next wake.
         until::so("the bare pod is ready", async || watch.pod(theirs.name()).is_some()).await;
-        bare.scale(theirs, 0).await;
+        bare.end(theirs).await;
         until::so("the bare pod has ended", async || theirs.pods(&on.cluster).await.is_empty()).await;
     }
     for (((ours, theirs), wake), (put, sent)) in ours.iter().zip(theirs).zip(&wakes).zip(patches) {

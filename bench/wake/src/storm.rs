@@ -48,7 +48,7 @@ async fn scale_all(on: &Installation, bare: &Bare, backends: &[Backend]) -> Dura
     // The pods come and go as after a wake, before the next round.
     for backend in backends {
         until::so("the bare pod is there", async || !backend.pods(&on.cluster).await.is_empty()).await;
-        bare.scale(backend, 0).await;
+        bare.end(backend).await;
     }
     for backend in backends {
         until::so("the bare pod has ended", async || backend.pods(&on.cluster).await.is_empty()).await;

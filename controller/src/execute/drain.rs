@@ -23,6 +23,11 @@ impl Executor {
             Ok(pods) => pods.into_iter().map(|pod| pod.uid).collect(),
             Err(error) => return (failed(error), Vec::new()),
         };
+        // A commit cannot be taken back: a policy or webhook that refuses the patch must speak before it.
+        let write = ScaleWrite { replicas: 0, resource_version: facts.version.resource_version.clone() };
+        if let Err(error) = self.scaler.rehearse(workload, &write).await {
+            return (failed(error), Vec::new());
+        }
         let state = DrainState::Committed { pinned: pin(&facts), condemned };
         self.record(workload, &commit, state).await
     }

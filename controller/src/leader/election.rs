@@ -45,6 +45,8 @@ pub struct Election {
     role: Role,
     /// When the Lease was last looked at or written.
     looked: Option<Moment>,
+    /// Nothing is tried before then: the last call failed.
+    not_before: Moment,
     /// The store has been out of reach since then.
     cut_off: Option<Moment>,
     /// Not to compete before then, unless the Lease stays free (rule L1).
@@ -62,7 +64,7 @@ impl Election {
     /// A follower that has seen nothing. `me` names this incarnation; `ttl` is the Lease's duration.
     pub fn new(me: String, ttl: Duration) -> Self {
         let role = Role::Follower { seen: None };
-        Self { me, ttl, role, looked: None, cut_off: None, barred_until: None }
+        Self { me, ttl, role, looked: None, not_before: Moment::default(), cut_off: None, barred_until: None }
     }
 
     /// The term, while it may be acted on.
@@ -78,6 +80,10 @@ impl Election {
         if self.must_let_go(now) {
             self.role = Role::Leaving;
             self.barred_until = Some(now.after(self.ttl * 2));
+        }
+        let lost = matches!(&self.role, Role::Holder { lost_at, .. } if now >= *lost_at);
+        if now < self.not_before && !lost && !matches!(self.role, Role::Leaving) {
+            return Next::WaitUntil(self.not_before);
         }
         match &self.role {
             Role::Leaving => Next::Release,
@@ -161,6 +167,7 @@ impl Election {
     /// An acquisition or renewal failed without an answer: it is tried again, and the own time runs on.
     pub fn failed(&mut self, now: Moment) {
         self.looked = Some(now);
+        self.not_before = now.after(self.ttl / 20);
     }
 
     /// The term was taken over, or another replica was faster.

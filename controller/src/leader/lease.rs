@@ -180,6 +180,8 @@ impl Elector {
             Ok(lease) => lease.is_some_and(|lease| lease.holder == self.me.id.0),
             Err(error) => {
                 warn!(error, "the Lease cannot be read again; the term waits");
+                let now = self.now();
+                self.election.failed(now);
                 return;
             }
         };
@@ -190,8 +192,16 @@ impl Elector {
         }
         match tokio::time::timeout(self.patience(), take_over(self.store.as_ref(), &self.me)).await {
             Ok(Ok(term)) => self.election.took_term(term),
-            Ok(Err(error)) => warn!(%error, "the term cannot be taken over yet"),
-            Err(_) => warn!("the term cannot be taken over yet: the store does not answer"),
+            Ok(Err(error)) => {
+                warn!(%error, "the term cannot be taken over yet");
+                let now = self.now();
+                self.election.failed(now);
+            }
+            Err(_) => {
+                warn!("the term cannot be taken over yet: the store does not answer");
+                let now = self.now();
+                self.election.failed(now);
+            }
         }
     }
 

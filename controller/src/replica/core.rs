@@ -25,6 +25,9 @@ use crate::store::{Entry, Key, LeaseId, Room, Snapshot, Txn, WatchEvent};
 /// How long a subject waits for the watch to show why a comparison failed.
 const WATCH_PATIENCE: Duration = Duration::from_millis(250);
 
+/// From one episode of a workload to the next, as this replica opens them.
+const EPISODE_PAUSE: Duration = Duration::from_secs(1);
+
 /// What is to be looked at again later.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Later {
@@ -32,6 +35,8 @@ pub(super) enum Later {
     Subject(Subject),
     /// Whether a workload has become idle.
     Idle(WorkloadId),
+    /// Workloads that wait for their turn to be offered.
+    Led,
     /// Structural resources wait to be published together.
     Structure,
 }
@@ -127,7 +132,12 @@ impl Core {
         while let Some(later) = self.later.next(now.moment) {
             match later {
                 Later::Subject(subject) => self.look(&subject),
-                Later::Idle(workload) => self.look_at_idleness(&workload),
+                Later::Idle(workload) => {
+                    self.look_at_idleness(&workload);
+                    self.look(&Subject::Workload(workload.clone()));
+                    self.report(&workload);
+                }
+                Later::Led => self.look_at_led(),
                 Later::Structure => self.publish_structure(),
             }
         }
@@ -199,7 +209,13 @@ impl Core {
                 self.watched = self.watched.max(revision);
                 touched
             }
-            WatchEvent::Resync(snapshot) => self.resync(snapshot),
+            WatchEvent::Resync(snapshot) => {
+                let touched = self.resync(snapshot);
+                self.settle(touched);
+                // After the switch they are about is published.
+                self.look_at_all_proofs();
+                Touched::default()
+            }
         };
         self.settle(touched);
         self.watch_moved();
@@ -222,7 +238,6 @@ impl Core {
         self.watched = self.watched.max(snapshot.revision);
         self.nodes.drop_proofs();
         self.proofs.forget_all();
-        self.look_at_all_proofs();
         let first = !std::mem::replace(&mut self.loaded, true);
         if first && self.inventory.is_complete() {
             self.settle(std::mem::take(&mut touched));
@@ -398,6 +413,8 @@ impl Core {
                 self.leaving.remove(node);
             }
             (Subject::Votes, Outcome::Written(_)) => self.voted(),
+            // A view that lags behind a retired wake must not open the next at the speed of light.
+            (Subject::Demand(_), Outcome::Written(_)) => self.pause(subject, EPISODE_PAUSE),
             (Subject::Workload(workload), outcome) => self.led_on(workload, outcome),
             _ => {}
         }

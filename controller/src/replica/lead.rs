@@ -112,7 +112,7 @@ impl Core {
     /// Rule G5: the records of a workload that exists no more, and that nothing refers to, go.
     fn forget(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
         self.led.workloads.remove(workload);
-        self.led.offered.remove(workload);
+        self.free_slot(workload);
         self.led.failing.remove(workload);
         self.others.forget(workload);
         let view = self.inventory.view(workload);
@@ -208,11 +208,16 @@ impl Core {
             && self.records.votes_speak_for_all_nodes()
             && !self.is_left_alone(workload);
         if !open && !all_vote_idle {
-            self.led.offered.remove(workload);
+            self.free_slot(workload);
             return None;
         }
         if open {
+            let offered = view.drain().is_some_and(|drain| drain.record.state == DrainState::Offered);
             self.led.draining.insert(workload.clone());
+            if offered {
+                // By an earlier leader perhaps: it takes a place all the same.
+                self.led.offered.insert(workload.clone());
+            }
         } else if self.led.offered.len() >= self.options.max_offers && !self.led.offered.contains(workload) {
             // The end of another offer looks at all that voted.
             return None;
@@ -339,6 +344,13 @@ impl Core {
                 self.timelines.scaled(workload, self.now);
                 self.others.wrote(workload);
             }
+            Outcome::ScaleRefused(problem) if self.is_draining(workload) => {
+                // No wake failed: the drain is tried again, ever more rarely.
+                tracing::warn!(%workload, reason = problem.reason, "the drain does not go on: {}", problem.message);
+                if let Some(led) = self.led.workloads.get_mut(workload) {
+                    led.scaled_from = None;
+                }
+            }
             Outcome::ScaleRefused(problem) => {
                 let attempts =
                     self.inventory.view(workload).open_wake().map_or(0, |wake| wake.record.attempts);
@@ -367,13 +379,21 @@ impl Core {
         if drain.state == DrainState::Offered {
             return;
         }
-        let made_room = self.led.offered.remove(workload);
+        self.free_slot(workload);
         if !drain.is_open() && self.led.draining.remove(workload) {
             self.tell_end(workload, &drain);
         }
-        if made_room {
-            self.look_at_led();
+    }
+
+    /// The workload's offer is over, if it had one: those that wait are looked at once the present pass is through.
+    fn free_slot(&mut self, workload: &WorkloadId) {
+        if self.led.offered.remove(workload) {
+            self.later.by(Later::Led, self.now.moment);
         }
+    }
+
+    fn is_draining(&self, workload: &WorkloadId) -> bool {
+        self.inventory.view(workload).drain().is_some_and(|drain| drain.record.is_open())
     }
 }
 

@@ -105,14 +105,16 @@ impl Nodes {
     }
 
     /// The whole set the node demands now. A demand withdraws the node's quiet proofs about that upstream (rule D4).
+    /// Returns what became demanded or ceased.
     pub fn demand(&mut self, id: &NodeId, demand: BTreeMap<UpstreamId, Demand>) -> BTreeSet<UpstreamId> {
         let Some(node) = self.nodes.get_mut(id) else { return BTreeSet::new() };
         let old = std::mem::replace(&mut node.demand, demand);
         for upstream in node.demand.keys() {
             node.quiet.retain(|_, proven| !proven.contains(upstream));
         }
-        let ended = old.into_keys().filter(|upstream| !node.demand.contains_key(upstream));
-        ended.chain(node.demand.keys().cloned()).collect()
+        let ended = old.keys().filter(|upstream| !node.demand.contains_key(*upstream));
+        let began = node.demand.keys().filter(|upstream| !old.contains_key(*upstream));
+        ended.chain(began).cloned().collect()
     }
 
     /// The node's activity on one upstream changed. Anything but idleness withdraws the node's quiet proofs about it

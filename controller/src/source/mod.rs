@@ -83,6 +83,11 @@ pub trait Scaler: Send + Sync + 'static {
     /// Sets its replicas. Returns the object's `resourceVersion` after the write.
     async fn scale(&self, workload: &WorkloadId, write: &ScaleWrite) -> Result<String, ScaleError>;
 
+    /// Whether the API server would take such a write now; nothing is changed. A source without rules of its own takes all.
+    async fn rehearse(&self, _workload: &WorkloadId, _write: &ScaleWrite) -> Result<(), ScaleError> {
+        Ok(())
+    }
+
     /// All pods of it that are not gone, terminating ones too.
     async fn pods(&self, workload: &WorkloadId) -> Result<Vec<Pod>, ScaleError>;
 }

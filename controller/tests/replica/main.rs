@@ -96,6 +96,20 @@ async fn a_node_that_never_proves_quiet_ends_the_offer_and_the_service_stays() {
 }
 
 #[tokio::test]
+async fn a_scale_down_that_would_be_refused_is_never_committed_and_the_service_serves_on() {
+    let mut world = World::awake().await;
+    world.refuse_scaling(true);
+    world.idle_past_limit().await;
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked");
+    world.proves_quiet("node-1", &drain).await;
+    world.holds("node-1", true).await;
+    assert_eq!(world.verdict(), "forward 10.42.0.1:80");
+    assert_eq!(world.writes(), [1]);
+    assert_eq!(world.happened(|what| matches!(what, Happening::WakeFailed(_))), 0);
+}
+
+#[tokio::test]
 async fn a_second_node_without_proof_keeps_the_service_up() {
     let mut world = World::awake().await;
     world.node_opens("node-2").await;

@@ -103,6 +103,15 @@ impl Scaler for Api {
         Ok(object.version.to_string())
     }
 
+    async fn rehearse(&self, workload: &WorkloadId, _: &ScaleWrite) -> Result<(), ScaleError> {
+        let object = self.0.lock().expect("not poisoned");
+        if !object.refuses {
+            return Ok(());
+        }
+        let problem = Problem { reason: "QuotaExceeded".into(), message: "no room".into() };
+        Err(ScaleError::Refused { workload: workload.clone(), problem })
+    }
+
     async fn pods(&self, _: &WorkloadId) -> Result<Vec<Pod>, ScaleError> {
         let object = self.0.lock().expect("not poisoned");
         let pods = object.pods.iter();

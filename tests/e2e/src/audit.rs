@@ -130,6 +130,9 @@ fn request(event: &Value) -> Option<ScaleRequest> {
     if object["namespace"] != NAMESPACE || !matches!(subresource, None | Some("scale")) {
         return None;
     }
+    if event["requestURI"].as_str().is_some_and(|uri| uri.contains("dryRun=")) {
+        return None;
+    }
     let (answer, code) = (&event["responseObject"], event["responseStatus"]["code"].as_u64()?);
     let succeeded = (200..300).contains(&code);
     let named = object["name"].as_str().or_else(|| answer["metadata"]["name"].as_str())?;

@@ -46,7 +46,13 @@ impl KubeScaler {
         Ok(lookup::workload(&self.client, &resource, id).await?)
     }
 
-    async fn patch(&self, id: &WorkloadId, write: &ScaleWrite, deadline: Instant) -> Result<String, Failure> {
+    async fn patch(
+        &self,
+        id: &WorkloadId,
+        write: &ScaleWrite,
+        how: &PatchParams,
+        deadline: Instant,
+    ) -> Result<String, Failure> {
         let resource = self.kinds.resource(&id.kind).await?;
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &id.namespace, &resource);
         let patch = Patch::Merge(json!({
@@ -54,7 +60,7 @@ impl KubeScaler {
             "spec": { "replicas": write.replicas },
         }));
         loop {
-            match api.patch_scale(&id.name, &PatchParams::default(), &patch).await {
+            match api.patch_scale(&id.name, how, &patch).await {
                 Ok(scale) => return Ok(scale.resource_version().unwrap_or_default()),
                 Err(kube::Error::Api(status)) if status.code == 429 && Instant::now() + AGAIN < deadline => {
                     tokio::time::sleep(AGAIN.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -196,7 +202,13 @@ impl Scaler for KubeScaler {
 
     async fn scale(&self, workload: &WorkloadId, write: &ScaleWrite) -> Result<String, ScaleError> {
         let deadline = Instant::now() + WRITE;
-        within(workload, deadline, self.patch(workload, write, deadline)).await
+        within(workload, deadline, self.patch(workload, write, &PatchParams::default(), deadline)).await
+    }
+
+    async fn rehearse(&self, workload: &WorkloadId, write: &ScaleWrite) -> Result<(), ScaleError> {
+        let deadline = Instant::now() + WRITE;
+        let how = PatchParams { dry_run: true, ..PatchParams::default() };
+        within(workload, deadline, self.patch(workload, write, &how, deadline)).await.map(|_| ())
     }
 
     async fn pods(&self, workload: &WorkloadId) -> Result<Vec<Pod>, ScaleError> {
