@@ -60,6 +60,10 @@ fn an_open_stream_or_connection_keeps_its_service_up_until_it_is_closed() {
         let mut warm_connection = Open::to(zenvoy.node.listener(6666)).await;
         warm_connection.say("hello").await.expect("an echo");
 
+        for (backend, relayed) in [(&cold_web, 1), (&cold_queue, 1), (&warm_web, 0), (&warm_queue, 0)] {
+            assert_eq!(zenvoy.node.relayed_now(backend).await, relayed, "{}", backend.name());
+        }
+
         // A service beside them falls asleep three times meanwhile: the time has passed, and idleness is seen.
         for _ in 0..3 {
             load::once(&zenvoy.http(&clock, "/")).await.served();
@@ -79,5 +83,33 @@ fn an_open_stream_or_connection_keeps_its_service_up_until_it_is_closed() {
             zenvoy.until_cold(backend).await;
             zenvoy.audit().assert_effective(backend.name(), &[(0, 1), (1, 0)]);
         }
+    });
+}
+
+#[test]
+fn two_services_on_one_workload_wake_it_once_and_it_sleeps_when_both_are_idle() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Tproxy).await;
+        let shop = Backend::http("shop").set("idle-after", "1s");
+        let front = shop.clone().named("front").set("target", "Deployment/shop");
+        let clock = Backend::http("clock").set("idle-after", "1s");
+        zenvoy.create(&shop).await;
+        front.apply_service(&zenvoy.cluster).await;
+        zenvoy.until_known(&front).await;
+        zenvoy.create(&clock).await;
+        load::all([zenvoy.http(&shop, "/"), zenvoy.http(&front, "/")]).await.assert_all_served();
+        zenvoy.audit().assert_one_wake("shop", 1);
+
+        let mut stream = OpenStream::of(&zenvoy.http(&front, "/stream?ms=50")).await.expect("a stream");
+        for _ in 0..2 {
+            load::once(&zenvoy.http(&clock, "/")).await.served();
+            zenvoy.until_cold(&clock).await;
+        }
+        stream.next().await.expect("the stream goes on");
+        zenvoy.audit().assert_one_wake("shop", 1);
+        drop(stream);
+        zenvoy.until_cold(&shop).await;
+        load::once(&zenvoy.http(&front, "/")).await.served();
+        zenvoy.audit().assert_effective("shop", &[(0, 1), (1, 0), (0, 1)]);
     });
 }

@@ -116,3 +116,31 @@ fn etcd_and_the_api_server_may_restart_under_a_live_installation() {
         }
     });
 }
+
+#[test]
+fn a_killed_envoy_comes_back_to_what_it_had_and_services_go_on_to_sleep_and_wake() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Tproxy).await;
+        let web = Backend::http("web").set("idle-after", "1s");
+        let queue = Backend::echo("queue", 5555).set("idle-after", "1s");
+        zenvoy.create(&web).await;
+        zenvoy.create(&queue).await;
+        let requests = [zenvoy.http(&web, "/"), zenvoy.echo(5555)];
+        load::all(requests.iter().cloned()).await.assert_all_served();
+        zenvoy.node.envoy().kill().await;
+        zenvoy.node.start_envoy_again();
+        zenvoy.node.until_ready().await;
+        for _ in 0..2 {
+            load::all(requests.iter().cloned()).await.assert_all_served();
+            zenvoy.until_cold(&web).await;
+            zenvoy.until_cold(&queue).await;
+        }
+        zenvoy.node.assert_nothing_refused().await;
+        for backend in [&web, &queue] {
+            let changes = zenvoy.audit().effective(backend.name());
+            let expected: Vec<(u64, u64)> =
+                [(0, 1), (1, 0)].into_iter().cycle().take(changes.len()).collect();
+            assert_eq!(changes, expected, "{}", backend.name());
+        }
+    });
+}

@@ -28,7 +28,9 @@ fn after_the_switch_no_byte_passes_the_proxy_and_no_request_failed_on_the_way() 
         for backend in backends {
             until::so("relayed connections have ended", async || zenvoy.node.relayed_now(backend).await == 0)
                 .await;
-            before.push(zenvoy.node.relayed_bytes(backend).await);
+            let relayed = zenvoy.node.relayed_bytes(backend).await;
+            assert!(relayed > 0, "the first connections of {} were relayed", backend.name());
+            before.push(relayed);
         }
         let after: Vec<_> = requests.iter().map(|request| load::together(request, 50)).collect();
         for report in futures::future::join_all(after).await {

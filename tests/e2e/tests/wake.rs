@@ -11,7 +11,9 @@ async fn every_protocol_is_woken(mode: Mode) {
     let http2 = Backend::http2("grpc");
     let echo = Backend::echo("queue", 5555).stateful();
     let greeter = Backend::greeter("mysql", 3306);
-    for backend in [&http, &http2, &echo, &greeter] {
+    let ipv6 = Backend::http("six").ipv6();
+    let backends = [&http, &http2, &echo, &greeter, &ipv6];
+    for backend in backends {
         zenvoy.create(backend).await;
     }
     let requests = [
@@ -19,9 +21,10 @@ async fn every_protocol_is_woken(mode: Mode) {
         zenvoy.http2(&http2, "/first"),
         zenvoy.echo(5555),
         zenvoy.greeting(3306),
+        zenvoy.http(&ipv6, "/first"),
     ];
     load::all(requests).await.assert_all_served();
-    for backend in [&http, &http2, &echo, &greeter] {
+    for backend in backends {
         zenvoy.audit().assert_one_wake(backend.name(), 1);
     }
     zenvoy.node.assert_nothing_refused().await;

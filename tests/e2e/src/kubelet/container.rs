@@ -17,8 +17,8 @@ pub(super) struct Launch {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     log: PathBuf,
-    /// Accepts connections once the container is ready; without one, it is ready once it runs.
-    pub(super) probe: Option<SocketAddr>,
+    /// One of them accepts connections once the container is ready; without any, it is ready once it runs.
+    pub(super) probe: Vec<SocketAddr>,
 }
 
 impl Launch {
@@ -30,7 +30,8 @@ impl Launch {
         let program = if program == "backend" { parts::own("backend") } else { program.into() };
         let arguments = words.collect();
         let log = folder.join(format!("pod-{}.log", pod.name_any()));
-        let probe = probe_port(container).map(|port| SocketAddr::from((addresses.v4, port)));
+        let both = |port| [SocketAddr::from((addresses.v4, port)), SocketAddr::from((addresses.v6, port))];
+        let probe = probe_port(container).map(both).into_iter().flatten().collect();
         Self { program, arguments, variables, log, probe }
     }
 

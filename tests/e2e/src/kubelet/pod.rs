@@ -105,7 +105,7 @@ impl Life {
         let mut pace = tokio::time::interval(LOOK);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while self.process.as_mut().is_some_and(|process| process.ended().is_none()) {
-            if !ready && self.behaviour != Behaviour::Unready && accepts(self.launch.probe).await {
+            if !ready && self.behaviour != Behaviour::Unready && accepts(&self.launch.probe).await {
                 ready = true;
                 self.show(&Stage::Running { ready }).await?;
             }
@@ -148,9 +148,11 @@ impl Life {
     }
 }
 
-async fn accepts(probe: Option<SocketAddr>) -> bool {
-    match probe {
-        Some(address) => TcpStream::connect(address).await.is_ok(),
-        None => true,
+async fn accepts(probe: &[SocketAddr]) -> bool {
+    for address in probe {
+        if TcpStream::connect(address).await.is_ok() {
+            return true;
+        }
     }
+    probe.is_empty()
 }

@@ -20,6 +20,9 @@ pub const POD_PORT: u16 = 8080;
 #[derive(Debug, Clone)]
 pub struct Backend {
     name: String,
+    /// The label of its pods: its first name.
+    app: String,
+    family: Family,
     kind: Kind,
     mode: &'static str,
     arguments: Vec<String>,
@@ -36,10 +39,19 @@ enum Kind {
     StatefulSet,
 }
 
+/// Where the pods listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
 impl Backend {
     fn new(name: &str, mode: &'static str, protocol: &str, port: u16) -> Self {
         let backend = Self {
             name: name.into(),
+            app: name.into(),
+            family: Family::V4,
             kind: Kind::Deployment,
             mode,
             arguments: Vec::new(),
@@ -75,6 +87,20 @@ impl Backend {
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.annotations.insert(format!("zenvoy.dev/{name}"), value.into());
+        self
+    }
+
+    /// Another Service before the same pods.
+    #[must_use]
+    pub fn named(mut self, service: &str) -> Self {
+        self.name = service.into();
+        self
+    }
+
+    /// Its pods listen on their IPv6 addresses alone, and its Service is of that family.
+    #[must_use]
+    pub fn ipv6(mut self) -> Self {
+        self.family = Family::V6;
         self
     }
 
@@ -216,7 +242,11 @@ impl Backend {
         let service = json!({
             "metadata": { "annotations": self.annotations },
             "spec": {
-                "selector": { "app": self.name },
+                "selector": { "app": self.app },
+                "ipFamilies": [match self.family {
+                    Family::V4 => "IPv4",
+                    Family::V6 => "IPv6",
+                }],
                 "ports": [{ "port": self.port, "targetPort": POD_PORT, "protocol": "TCP" }],
             },
         });
@@ -224,11 +254,15 @@ impl Backend {
     }
 
     fn workload(&self) -> Value {
-        let mut arguments = vec![self.mode.to_owned(), "--listen".into(), format!("$(POD_IP):{POD_PORT}")];
+        let listen = match self.family {
+            Family::V4 => format!("$(POD_IP):{POD_PORT}"),
+            Family::V6 => format!("[$(POD_IP6)]:{POD_PORT}"),
+        };
+        let mut arguments = vec![self.mode.to_owned(), "--listen".into(), listen];
         arguments.extend(self.arguments.iter().cloned());
         let annotations: BTreeMap<_, _> =
             self.behaviour.iter().map(|behaviour| (BEHAVIOUR, behaviour)).collect();
-        let labels = json!({ "app": self.name });
+        let labels = json!({ "app": self.app });
         let mut workload = json!({
             "spec": {
                 "replicas": self.replicas,

@@ -17,7 +17,7 @@ impl Backend {
     /// When the API server does not answer.
     pub async fn pods(&self, cluster: &Cluster) -> Vec<String> {
         let pods = Api::<Pod>::namespaced(cluster.client(), NAMESPACE);
-        let of_it = ListParams::default().labels(&format!("app={}", self.name));
+        let of_it = ListParams::default().labels(&format!("app={}", self.app));
         let pods = pods.list(&of_it).await.expect("list pods");
         pods.iter().map(ResourceExt::name_any).collect()
     }
