@@ -113,7 +113,9 @@ pub struct LeaseId(pub i64);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No answer: a write may have happened or not (rule G2).
-    #[error("the store did not answer: {0}; it is tried again, wakes go on, port mappings and drains pause")]
+    #[error(
+        "the store did not answer: {0}; it is tried again; meanwhile nothing new is woken, mapped or drained"
+    )]
     Unavailable(String),
     /// The lease has ended: register anew.
     #[error("the lease {0:?} has ended")]
