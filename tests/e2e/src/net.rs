@@ -27,7 +27,8 @@ pub fn in_namespace_within(limit: Duration, test: impl AsyncFnOnce() + Send + 's
         ip(&["route", "add", "local", "10.42.0.0/16", "dev", "lo"]);
         ip(&["-6", "route", "add", "local", "fd00:42::/64", "dev", "lo"]);
         // IPv4 lets a process bind what a route calls local, IPv6 only when told.
-        std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").expect("let pods bind their IPv6 addresses");
+        std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")
+            .expect("let pods bind their IPv6 addresses");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         // Kept until after the check: what a test that takes too long holds is dropped by a panic, and shows its logs.
         let mut limited = Box::pin(async { tokio::time::timeout(limit, test()).await });
