@@ -367,6 +367,10 @@ impl Core {
                     led.scaled_from = None;
                 }
             }
+            // Somebody waits: no pause. What conflicted is not tried again before another version is seen, see `scale`.
+            Outcome::Conflict if !self.is_draining(workload) => {
+                self.pause(&Subject::Workload(workload.clone()), Duration::ZERO);
+            }
             Outcome::Written(_) => self.drain_moved(workload),
             _ => {}
         }

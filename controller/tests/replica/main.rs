@@ -202,6 +202,15 @@ async fn a_refused_scale_write_fails_held_clients_and_is_tried_again_with_a_paus
 }
 
 #[tokio::test]
+async fn a_status_write_under_a_wake_costs_no_pause() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.touch_status_on_next_scale();
+    world.holds("node-1", true).await;
+    assert_eq!((world.tried(), world.writes()), (2, vec![1]));
+}
+
+#[tokio::test]
 async fn a_wake_whose_pods_fail_is_told_once_for_each_reason() {
     let mut world = World::started().await;
     world.node_opens("node-1").await;
