@@ -25,7 +25,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "ZENVOY_NODE", default_value_t = value::host_name(),
         value_parser = value::node)]
     node: NodeId,
-    /// Controllers, as http://zenvoy-controller.zenvoy:18000 (https with TLS); several are tried in turn
+    /// Controllers, as `http://zenvoy-controller.zenvoy:18000` (https with TLS); several are tried in turn
     #[arg(long, value_name = "URL,...", env = "ZENVOY_CONTROLLERS", required = true, value_delimiter = ',',
         value_parser = controller)]
     controllers: Vec<Uri>,
