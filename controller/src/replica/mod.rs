@@ -17,6 +17,7 @@ mod records;
 mod run;
 mod sessions;
 mod status;
+mod steps;
 mod tell;
 mod timeline;
 
