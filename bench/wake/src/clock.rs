@@ -22,6 +22,11 @@ impl Wall {
         Self(at.as_nanosecond())
     }
 
+    /// Of nanoseconds since the Unix epoch; `None`: they are none.
+    pub(crate) fn of_nanos(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+
     /// How long after `earlier` it was; zero if it was not.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0 - earlier.0).unwrap_or(0))

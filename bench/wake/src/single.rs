@@ -11,7 +11,7 @@ use zenvoy_e2e::zenvoy::Installation;
 
 use crate::bare::{self, Bare, answered};
 use crate::clock::Wall;
-use crate::watch::Watch;
+use crate::watch::{Watch, listening};
 
 /// What was seen of a series of wakes.
 #[derive(Default)]
@@ -24,8 +24,10 @@ struct Series {
     from_slice: Vec<Duration>,
     /// From the pod's readiness at a bare watcher to the EndpointSlice's arrival there.
     pod_to_slice: Vec<Duration>,
-    /// From the scale write's answer to the pod's readiness.
-    to_pod: Vec<Duration>,
+    /// From the scale write's answer to the backend's first moment of listening.
+    to_listening: Vec<Duration>,
+    /// From there to the pod's readiness at a bare watcher.
+    listening_to_pod: Vec<Duration>,
 }
 
 pub(crate) async fn measure(on: &mut Installation, services: usize) -> Vec<Figure> {
@@ -72,14 +74,16 @@ async fn series(on: &Installation, watch: &Watch, ours: &[Backend], theirs: &[Ba
         let scaled = answered(on, ours, 1);
         series.to_scale.push(scaled.since(Wall::of(wake.started)));
         series.bare.push(put + answered(on, theirs, 1).since(sent));
-        let (Some(first_byte), Some(slice), Some(pod)) =
-            (wake.first_byte, watch.slice(ours.name()), watch.pod(ours.name()))
+        let seen = (wake.first_byte, watch.slice(ours.name()), watch.pod(ours.name()));
+        let ((Some(first_byte), Some(slice), Some(pod)), Some(listening)) =
+            (seen, listening(on, ours.name()))
         else {
             continue;
         };
         series.from_slice.push(first_byte.saturating_duration_since(slice));
         series.pod_to_slice.push(slice.saturating_duration_since(pod));
-        series.to_pod.push(Wall::of(pod).since(scaled));
+        series.to_listening.push(listening.since(scaled));
+        series.listening_to_pod.push(Wall::of(pod).since(listening));
     }
     series
 }
@@ -92,10 +96,14 @@ fn figures(first: &Series, second: &Series) -> Vec<Figure> {
             let (ours, bare) = (&series.to_scale, Some(series.bare.as_slice()));
             figures.push(Figure::of(&name, quantile, ours, bare, Target::Ratio(most)));
         }
-        let name = format!("{which}: scale answered to pod seen ready (Kubernetes)");
-        figures.push(Figure::of(&name, Quantile::Median, &series.to_pod, None, Target::None));
-        let name = format!("{which}: pod seen ready to EndpointSlice (Kubernetes)");
-        figures.push(Figure::of(&name, Quantile::Median, &series.pod_to_slice, None, Target::None));
+        for (step, samples) in [
+            ("scale answered to backend listening", &series.to_listening),
+            ("backend listening to pod seen ready", &series.listening_to_pod),
+            ("pod seen ready to EndpointSlice", &series.pod_to_slice),
+        ] {
+            let name = format!("{which}: {step} (Kubernetes)");
+            figures.push(Figure::of(&name, Quantile::Median, samples, None, Target::None));
+        }
         for (quantile, most) in [(Quantile::Median, 5), (Quantile::P99, 20)] {
             let name = format!("{which}: EndpointSlice to client's first byte");
             let target = Target::Time(Duration::from_millis(most));

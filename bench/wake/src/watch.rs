@@ -1,4 +1,5 @@
-//! A bare watcher: when each service's first ready endpoint, and its pod's readiness, reached a plain client.
+//! A bare watcher: when each service's first ready endpoint, and its pod's readiness, reached a plain client; and when
+//! its process began to listen, which it writes into its log.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use tokio::task::JoinSet;
 use zenvoy_e2e::cluster::NAMESPACE;
 use zenvoy_e2e::zenvoy::Installation;
+
+use crate::clock::Wall;
 
 type Moments = Arc<Mutex<HashMap<String, Instant>>>;
 
@@ -79,6 +82,15 @@ fn of_pod(pod: &Pod) -> Option<String> {
     let conditions = pod.status.as_ref()?.conditions.iter().flatten();
     let ready = conditions.clone().any(|condition| condition.type_ == "Ready" && condition.status == "True");
     (ready && pod.metadata.deletion_timestamp.is_none()).then(|| pod.labels().get("app").cloned())?
+}
+
+/// When the last pod of `service` began to listen.
+pub(crate) fn listening(on: &Installation, service: &str) -> Option<Wall> {
+    let entries = on.folder.path().read_dir().ok()?.flatten();
+    let prefix = format!("pod-{service}-");
+    let logs = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+    let texts = logs.filter_map(|log| std::fs::read_to_string(log.path()).ok());
+    texts.filter_map(|text| Wall::of_nanos(text.lines().next()?.rsplit(' ').next()?)).max()
 }
 
 fn lock(moments: &Moments) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 use zenvoy_shared::id::ControllerId;
 use zenvoy_shared::proto::HELD_UPSTREAM;
@@ -249,12 +249,13 @@ async fn serve(
     let router = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .tcp_nodelay(true)
         .add_service(xds.service())
         .add_service(sessions.service());
+    // The builder's own option is not for listeners given to it.
+    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
     // Streams have no end of their own: on stop they are cut, and clients go to another replica.
     tokio::select! {
-        served = router.serve_with_incoming(TcpListenerStream::new(listener)) => Ok(served?),
+        served = router.serve_with_incoming(connections) => Ok(served?),
         () = stop.cancelled() => Ok(()),
     }
 }

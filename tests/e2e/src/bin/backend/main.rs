@@ -5,7 +5,7 @@ mod http;
 mod tcp;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
@@ -53,7 +53,8 @@ async fn main() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::time::sleep(Duration::from_millis(options.start_delay)).await;
     let listener = TcpListener::bind(options.listen).await?;
-    println!("listening on {}", listener.local_addr()?);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    println!("listening on {} at {}", listener.local_addr()?, now.as_nanos());
     let serve = async {
         match mode {
             Mode::Http(_) => http::serve(listener, options.name).await,
