@@ -102,7 +102,8 @@ impl Core {
         if view.facts.is_none() {
             return self.forget(workload, term);
         }
-        let wake = wake::next(&view, self.now.unix_ms());
+        let abandoned = view.open_wake().is_some() && self.is_idle_everywhere(workload);
+        let wake = wake::next(&view, abandoned, self.now.unix_ms());
         if wake != WakeStep::Nothing {
             return self.lead_wake(workload, wake, term);
         }
@@ -201,12 +202,14 @@ impl Core {
 
     // === drain ===
 
+    fn is_idle_everywhere(&self, workload: &WorkloadId) -> bool {
+        self.records.all_vote_idle(workload) && self.records.votes_speak_for_all_nodes()
+    }
+
     fn lead_drain(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
         let view = self.inventory.view(workload);
         let open = view.drain().is_some_and(|drain| drain.record.is_open());
-        let all_vote_idle = self.records.all_vote_idle(workload)
-            && self.records.votes_speak_for_all_nodes()
-            && !self.is_left_alone(workload);
+        let all_vote_idle = self.is_idle_everywhere(workload) && !self.is_left_alone(workload);
         if !open && !all_vote_idle {
             self.free_slot(workload);
             return None;
