@@ -138,10 +138,15 @@ fn replica_options(plan: &Plan, listen: SocketAddr) -> ReplicaOptions {
         pool: plan.pool.clone(),
         quarantine: QUARANTINE,
         listeners: plan.listeners,
-        names: Names { bare_namespace: Some(process::LOCAL.into()), ..Names::default() },
+        names: names(),
         max_offers: 4,
         lease_ttl: Duration::from_secs(10),
     }
+}
+
+/// How upstreams are called, beside their hosts.
+pub(super) fn names() -> Names {
+    Names { bare_namespace: Some(process::LOCAL.into()), ..Names::default() }
 }
 
 fn held(proxy: &Handle) -> BTreeMap<UpstreamId, u32> {

@@ -56,8 +56,8 @@ fn ready(reached: &BTreeMap<UpstreamId, String>) -> Vec<String> {
 fn happened(occasion: &Occasion) -> Vec<String> {
     let id = &occasion.upstream;
     match &occasion.what {
-        // The phase says so already.
-        Happening::Waking => Vec::new(),
+        // The status says so already.
+        Happening::Waking | Happening::Unserved(_) => Vec::new(),
         Happening::Woken(timeline) => {
             let took = timeline.first_byte.map_or_else(String::new, |took| {
                 format!(", first byte after {:.1} ms", took.as_secs_f64() * 1e3)
