@@ -40,13 +40,15 @@ fn fault(error: &serde_saphyr::Error, path: Option<&Path>) -> Fault {
         _ => message,
     };
     let fields: Vec<String> = path.into_iter().flat_map(Path::iter).filter_map(field).collect();
-    let last = fields.iter().rev().find(|field| !field.starts_with('['));
-    let message = match (fields.join(".").replace(".[", "["), last.and_then(|field| expected(field))) {
-        (path, _) if path.is_empty() => message,
-        // What is unknown or missing is told with what could stand there.
-        (path, Some(expected)) if !message.contains("field") => format!("{path}: {message}; give {expected}"),
-        (path, _) => format!("{path}: {message}"),
+    // What the parser says of types is for programmers; what is unknown, missing or no valid text is told well.
+    let of_types =
+        ["expected ", "invalid ", "cannot deserialize"].iter().any(|start| message.starts_with(start));
+    let message = match fields.iter().rev().find_map(|field| expected(field)).filter(|_| of_types) {
+        Some(expected) => format!("expected {expected}"),
+        None => message,
     };
+    let path = fields.join(".").replace(".[", "[");
+    let message = if path.is_empty() { message } else { format!("{path}: {message}") };
     Fault { location, message }
 }
 
