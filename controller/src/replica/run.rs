@@ -232,7 +232,11 @@ async fn loaded(
             let steps = store.watch(snapshot.revision).await?;
             Ok::<_, crate::store::StoreError>((snapshot, steps))
         };
-        match attempt.await {
+        let attempt = tokio::select! {
+            () = stop.cancelled() => return None,
+            attempt = attempt => attempt,
+        };
+        match attempt {
             Ok(loaded) => return Some(loaded),
             Err(error) if faults.is_news(&error.to_string(), Instant::now()) => {
                 warn!("{} cannot be read yet: {error}", store.describe());
