@@ -49,15 +49,21 @@ impl Bare {
         sent
     }
 
-    /// Scales all at once. Returns when the first patch was sent.
+    /// Puts a record and then scales, for all at once. Returns when the first put was sent.
     pub(crate) async fn storm(&self, backends: &[Backend]) -> Wall {
         let versions = futures::future::join_all(backends.iter().map(async |backend| {
             self.deployments.get(backend.name()).await.expect("the deployment").metadata.resource_version
         }))
         .await;
-        let patches = backends.iter().zip(&versions);
-        let sent = patches.map(|(backend, version)| self.patch(backend, 1, version.as_deref()));
-        futures::future::join_all(sent).await.into_iter().min().expect("there are some")
+        let began = Wall::of(Instant::now());
+        let wakes = backends.iter().zip(&versions).map(async |(backend, version)| {
+            let mut etcd = self.etcd.clone();
+            let key = format!("/bare/{}", backend.name());
+            etcd.put(key, vec![b'x'; 300], None).await.expect("put");
+            self.patch(backend, 1, version.as_deref()).await
+        });
+        futures::future::join_all(wakes).await;
+        began
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) async fn measure(on: &mut Installation, services: usize, rounds: usiz
         of_theirs.push(scale_all(on, &bare, &theirs).await);
     }
     let (value, baseline) = (Quantile::Median.of(&of_ours), Quantile::Median.of(&of_theirs));
-    let name = format!("{services} cold services at once: last scale answered / bare patches");
+    let name = format!("{services} cold services at once: last scale answered / put + patch");
     Figure::new(&name, value, Some(baseline), Target::Ratio(1.5))
 }
 

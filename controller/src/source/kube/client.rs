@@ -1,5 +1,5 @@
-//! Clients of the API server. Wakes have one of their own: one warm HTTP/2 connection without any rate limit, so that 200
-//! scale writes at once neither wait for each other's handshakes nor behind watches.
+//! Clients of the API server: each one warm HTTP/2 connection without any rate limit, so that hundreds of scale writes at
+//! once neither wait for each other's handshakes nor behind watches.
 
 use std::time::Duration;
 

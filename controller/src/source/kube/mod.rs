@@ -24,6 +24,7 @@ mod report;
 mod scaler;
 mod target;
 mod trouble;
+mod urgency;
 mod watches;
 
 use std::collections::BTreeSet;
@@ -43,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::client::{ConnectError, connect};
 pub use self::report::{Desk, KubeReporter, ReportWriter};
 pub use self::scaler::KubeScaler;
+pub use self::urgency::Urgency;
 
 use self::api_server::ApiServer;
 use self::board::{Board, Change, Settled, Wants};
@@ -74,6 +76,9 @@ impl Default for KubeOptions {
     }
 }
 
+/// For scale writes. Each takes some 100 at once.
+const SCALE_CONNECTIONS: usize = 4;
+
 /// Everything that a controller on Kubernetes needs.
 pub struct Kube {
     /// Facts.
@@ -87,14 +92,16 @@ pub struct Kube {
 }
 
 impl Kube {
-    /// Connects twice: watches and reports on one connection, wakes on another.
+    /// Connects: watches and reports share a connection, scale writes have four of their own.
     ///
     /// # Errors
     /// When certificates or credentials in `config` cannot be used. An API server that does not answer is no error: the
     /// source waits for it.
     pub async fn connect(config: &kube::Config, options: KubeOptions) -> Result<Self, ConnectError> {
-        let (watches, wakes) = futures::try_join!(connect(config), connect(config))?;
-        let desk = Desk::default();
+        let clients = (0..=SCALE_CONNECTIONS).map(|_| connect(config));
+        let mut clients = futures::future::try_join_all(clients).await?;
+        let (watches, first) = (clients.remove(0), clients.remove(0));
+        let (desk, urgency) = (Desk::default(), Urgency::default());
         Ok(Self {
             source: KubeSource {
                 client: watches.clone(),
@@ -102,9 +109,9 @@ impl Kube {
                 options: options.clone(),
                 desk: desk.clone(),
             },
-            scaler: KubeScaler::new(wakes),
+            scaler: KubeScaler::new(first, clients, urgency.clone()),
             reporter: KubeReporter::new(desk.clone()),
-            writer: ReportWriter::new(watches, &options, desk),
+            writer: ReportWriter::new(watches, &options, desk, urgency),
         })
     }
 }

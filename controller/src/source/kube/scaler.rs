@@ -1,6 +1,8 @@
 //! Quorum reads and scale writes of workloads. In: ids, and writes that carry the version they rest on; out: answers, or
 //! errors by what the caller can do about them. Each call has a deadline.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +18,7 @@ use super::keep::{Workload, uid};
 use super::kinds::{KindError, Kinds};
 use super::lookup;
 use super::objects::PodObject;
+use super::urgency::Urgency;
 use crate::model::{Problem, WorkloadFacts};
 use crate::source::{Pod, ScaleError, ScaleWrite, Scaler};
 
@@ -29,13 +32,24 @@ const AGAIN: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct KubeScaler {
     client: Client,
+    writers: Arc<[Client]>,
+    /// Writes that were begun: they take the writers in turn.
+    begun: Arc<AtomicUsize>,
+    urgency: Urgency,
     kinds: Kinds,
 }
 
 impl KubeScaler {
-    /// With a client of its own (see [`super::connect`]): wakes must not wait behind watches.
-    pub fn new(client: Client) -> Self {
-        Self { kinds: Kinds::new(client.clone()), client }
+    /// With clients of its own (see [`super::connect`]): wakes must not wait behind watches, and an API server takes some
+    /// 100 requests at once on a connection. `first` reads, and writes with the `further` ones in turn.
+    pub fn new(first: Client, further: Vec<Client>, urgency: Urgency) -> Self {
+        let kinds = Kinds::new(first.clone());
+        let writers = std::iter::once(first.clone()).chain(further).collect();
+        Self { client: first, writers, begun: Arc::default(), urgency, kinds }
+    }
+
+    fn writer(&self) -> Client {
+        self.writers[self.begun.fetch_add(1, Ordering::Relaxed) % self.writers.len()].clone()
     }
 
     async fn look(&self, id: &WorkloadId) -> Result<Option<Workload>, Failure> {
@@ -54,7 +68,7 @@ impl KubeScaler {
         deadline: Instant,
     ) -> Result<String, Failure> {
         let resource = self.kinds.resource(&id.kind).await?;
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &id.namespace, &resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.writer(), &id.namespace, &resource);
         let patch = Patch::Merge(json!({
             "metadata": { "resourceVersion": write.resource_version },
             "spec": { "replicas": write.replicas },
@@ -202,7 +216,7 @@ impl Scaler for KubeScaler {
     }
 
     async fn scale(&self, workload: &WorkloadId, write: &ScaleWrite) -> Result<String, ScaleError> {
-        let deadline = Instant::now() + WRITE;
+        let (deadline, _urgent) = (Instant::now() + WRITE, self.urgency.begin());
         within(workload, deadline, self.patch(workload, write, &PatchParams::default(), deadline)).await
     }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zenvoy_controller::model::{Fact, Inventory, WorkloadFacts};
 use zenvoy_controller::report::Reporter;
-use zenvoy_controller::source::kube::{Kube, KubeOptions, KubeReporter, KubeScaler, connect};
+use zenvoy_controller::source::kube::{Kube, KubeOptions, KubeReporter, KubeScaler, Urgency, connect};
 use zenvoy_controller::source::{ScaleError, ScaleWrite, Scaler, Source};
 use zenvoy_e2e::cluster::{Cluster, NAMESPACE, User};
 use zenvoy_e2e::folder::Folder;
@@ -65,7 +65,7 @@ impl World {
     pub(crate) async fn scaler_without_rights(&self) -> KubeScaler {
         let mut config = self.config(User::Admin).await;
         config.auth_info.impersonate = Some("nobody".into());
-        KubeScaler::new(connect(&config).await.expect("a client"))
+        KubeScaler::new(connect(&config).await.expect("a client"), Vec::new(), Urgency::default())
     }
 
     /// Starts zenvoy's side with the rights that it has in production.

@@ -1,4 +1,4 @@
-//! Writes what lies on the desk: one write at a time, at a bounded rate, each with a deadline.
+//! Writes what lies on the desk: one write at a time, at a bounded rate, after scale writes, each with a deadline.
 
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::source::kube::KubeOptions;
 use crate::source::kube::config::LAST_GOOD;
 use crate::source::kube::crd::{ConditionStatus, Upstream};
 use crate::source::kube::notice::{ObjectId, ObjectKind};
+use crate::source::kube::urgency::Urgency;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 /// After a failed write, before the next.
@@ -38,15 +39,16 @@ pub struct ReportWriter {
     desk: Desk,
     instance: String,
     pace: Pace,
+    urgency: Urgency,
     events: EventLog,
 }
 
 impl ReportWriter {
-    /// `desk` is the one of the source and of the reporter.
-    pub fn new(client: Client, options: &KubeOptions, desk: Desk) -> Self {
+    /// `desk` is the one of the source and of the reporter, `urgency` the scaler's.
+    pub fn new(client: Client, options: &KubeOptions, desk: Desk, urgency: Urgency) -> Self {
         let pace = Pace::new(options.writes_per_second, options.writes_per_second.saturating_mul(2));
         let instance = options.instance.chars().take(128).collect();
-        Self { client, desk, instance, pace, events: EventLog::default() }
+        Self { client, desk, instance, pace, urgency, events: EventLog::default() }
     }
 
     /// Writes until `stop`, and then for at most two seconds what is left.
@@ -82,6 +84,7 @@ impl ReportWriter {
         while let Err(wait) = self.pace.take(Instant::now()) {
             tokio::time::sleep(wait).await;
         }
+        self.urgency.calm().await;
         let outcome = tokio::time::timeout(DEADLINE, self.send(&job)).await;
         match outcome {
             Ok(Ok(())) => self.desk.papers().done(&job),
