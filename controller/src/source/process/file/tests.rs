@@ -140,7 +140,7 @@ fn a_fault_names_line_field_and_what_is_expected() {
         ("- {name: web, port: 80, command: [a], env: {AT: '{prot}'}}", ":3:", "{prot} stands for nothing"),
         ("- {name: web, port: 80, command: []}", ":3:", "command is empty"),
         ("- {name: Web, port: 80, command: [a]}", ":3:", "\"Web\" is not a name"),
-        ("- {name: web, port: 0, command: [a]}", ":3:", "nonzero"),
+        ("- {name: web, port: 0, command: [a]}", ":3:", "expected a number from 1 to 65535"),
         ("- {name: web, port: 70000, command: [a]}", ":3:", "70000"),
         ("- {name: web, command: [a]}", ":3:", "port"),
         (
