@@ -30,10 +30,14 @@ impl Bare {
         began.elapsed()
     }
 
-    /// Reads the version, then scales to one with it: the same patch as a wake's. Returns when the patch was sent.
-    pub(crate) async fn scale(&self, backend: &Backend) -> Wall {
-        let deployment = self.deployments.get(backend.name()).await.expect("the deployment");
-        self.patch(backend, 1, deployment.metadata.resource_version.as_deref()).await
+    /// The version that a watch would have: of a workload at rest.
+    pub(crate) async fn version(&self, backend: &Backend) -> Option<String> {
+        self.deployments.get(backend.name()).await.expect("the deployment").metadata.resource_version
+    }
+
+    /// Scales to one with that version: the same patch as a wake's. Returns when the patch was sent.
+    pub(crate) async fn scale(&self, backend: &Backend, version: Option<&str>) -> Wall {
+        self.patch(backend, 1, version).await
     }
 
     /// Scales to zero, whatever was written meanwhile.
@@ -51,10 +55,7 @@ impl Bare {
 
     /// Puts a record and then scales, for all at once. Returns when the first put was sent.
     pub(crate) async fn storm(&self, backends: &[Backend]) -> Wall {
-        let versions = futures::future::join_all(backends.iter().map(async |backend| {
-            self.deployments.get(backend.name()).await.expect("the deployment").metadata.resource_version
-        }))
-        .await;
+        let versions = futures::future::join_all(backends.iter().map(|backend| self.version(backend))).await;
         let began = Wall::of(Instant::now());
         let wakes = backends.iter().zip(&versions).map(async |(backend, version)| {
             let mut etcd = self.etcd.clone();

@@ -60,11 +60,13 @@ async fn series(on: &Installation, watch: &Watch, ours: &[Backend], theirs: &[Ba
     let mut wakes: Vec<Record> = Vec::new();
     let mut patches: Vec<(Duration, Wall)> = Vec::new();
     for (ours, theirs) in ours.iter().zip(theirs) {
+        // Read well before, so that it warms nothing for the bare patch.
+        let version = bare.version(theirs).await;
         let record = once(&on.http(ours, "/")).await;
         record.served();
         wakes.push(record);
         let put = bare.put().await;
-        patches.push((put, bare.scale(theirs).await));
+        patches.push((put, bare.scale(theirs, version.as_deref()).await));
         // Its pod's start must not fall into the next wake.
         until::so("the bare pod is ready", async || watch.pod(theirs.name()).is_some()).await;
         bare.end(theirs).await;
