@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use zenvoy_shared::id::{DrainId, NodeId, WorkloadId};
+use zenvoy_shared::id::{DrainId, NodeId, UpstreamId, WorkloadId};
 
 use super::core::{Core, Later};
 use super::drains::with_state;
@@ -35,6 +35,8 @@ pub(super) struct Led {
     draining: BTreeSet<WorkloadId>,
     /// Workloads whose open wake does not go on, with the reason that was told last.
     pub(super) failing: BTreeMap<WorkloadId, String>,
+    /// Upstreams whose configuration asks for what is not there, with what was told last.
+    pub(super) unserved: BTreeMap<UpstreamId, Problem>,
 }
 
 #[derive(Debug, Default)]
@@ -285,7 +287,7 @@ impl Core {
     fn offer(
         &mut self,
         workload: &WorkloadId,
-        upstreams: Vec<zenvoy_shared::id::UpstreamId>,
+        upstreams: Vec<UpstreamId>,
         replicas: u32,
         term: Term,
     ) -> Option<Job> {
