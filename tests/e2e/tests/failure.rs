@@ -107,7 +107,7 @@ fn what_never_became_ready_sleeps_again_once_nobody_waits_for_it() {
             refused(&zenvoy, backend, reason).await;
             zenvoy.until_cold(backend).await;
         }
-        broken.repair(&zenvoy.cluster).await;
+        Backend::http("broken").repair(&zenvoy.cluster).await;
         until::so("it is served after its repair", async || {
             load::once(&zenvoy.http(&broken, "/")).await.result.is_ok()
         })
