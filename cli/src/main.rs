@@ -8,7 +8,6 @@ mod exit;
 mod keep;
 mod logs;
 mod node;
-mod pool;
 mod proxy;
 mod shutdown;
 mod tls;

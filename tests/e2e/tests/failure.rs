@@ -79,7 +79,6 @@ fn a_connection_is_held_until_its_deadline_and_not_beyond_the_limit() {
         zenvoy.create(&never).await;
         zenvoy.create(&few).await;
         refused(&zenvoy, &never, "WakeDeadline").await;
-        told(&zenvoy.cluster, &never, "WakeDeadline").await;
 
         let report = load::together(&zenvoy.http(&few, "/"), 20).await;
         let served = report.0.iter().filter(|record| record.result.is_ok()).count();
@@ -91,27 +90,6 @@ fn a_connection_is_held_until_its_deadline_and_not_beyond_the_limit() {
         );
         zenvoy.audit().assert_one_wake("few", 1);
         load::together(&zenvoy.http(&few, "/"), 20).await.assert_all_served();
-    });
-}
-
-#[test]
-fn what_never_became_ready_sleeps_again_once_nobody_waits_for_it() {
-    in_namespace(async || {
-        let mut zenvoy = Installation::start(Mode::Listen).await;
-        let never = Backend::http("never").behaving("unready");
-        let broken = Backend::http("broken").behaving("crash-loop");
-        for (backend, reason, timeout) in [(&never, "WakeDeadline", "1s"), (&broken, "CrashLoop", "30s")] {
-            zenvoy.create(&backend.clone().set("wake-timeout", timeout).set("idle-after", "2s")).await;
-            refused(&zenvoy, backend, reason).await;
-            zenvoy.until_cold(backend).await;
-            refused(&zenvoy, backend, reason).await;
-            zenvoy.until_cold(backend).await;
-        }
-        broken.repair(&zenvoy.cluster).await;
-        until::so("it is served after its repair", async || {
-            load::once(&zenvoy.http(&broken, "/")).await.result.is_ok()
-        })
-        .await;
     });
 }
 
