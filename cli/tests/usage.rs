@@ -30,7 +30,7 @@ fn printed(arguments: &[&str]) -> String {
 
 #[test]
 fn every_long_flag_has_a_variable_and_the_help_says_which() {
-    for command in ["controller", "proxy", "up", "bootstrap"] {
+    for command in ["controller", "proxy", "up", "bootstrap", "certs"] {
         let help = printed(&[command, "--help"]);
         let flags: Vec<&str> = help.split("\n      --").skip(1).collect();
         assert!(flags.len() > 4, "{help}");
