@@ -40,7 +40,6 @@ impl Fixture {
                 },
                 replicas: 0,
                 problem: None,
-                back_off: None,
             }),
             id,
             endpoints: Vec::new(),

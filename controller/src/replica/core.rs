@@ -16,11 +16,10 @@ use super::publish::Published;
 use super::records::Records;
 use super::timeline::Timelines;
 use super::{CoreOptions, drains, lead, sessions};
-use crate::admin::Lacks;
 use crate::execute::{Job, JobDone, Outcome, Subject};
 use crate::model::{Fact, Inventory, Revision, Term, Touched};
 use crate::plan::wake::retry_after;
-use crate::session::{Moment, Nodes};
+use crate::session::{Moment, Nodes, Quotas};
 use crate::store::{Key, LeaseId, Room, Txn, WatchEvent};
 
 /// How long a subject waits for the watch to show why a comparison failed.
@@ -36,8 +35,6 @@ pub(super) enum Later {
     Subject(Subject),
     /// Whether a workload has become idle.
     Idle(WorkloadId),
-    /// Whether a workload's wake is late.
-    Deadline(WorkloadId),
     /// Workloads that wait for their turn to be offered.
     Led,
     /// Structural resources wait to be published together.
@@ -63,6 +60,7 @@ pub struct Core {
     pub(super) watched: Revision,
     pub(super) loaded: bool,
     pub(super) nodes: Nodes,
+    pub(super) quotas: Quotas,
     pub(super) sessions: BTreeMap<NodeId, sessions::Session>,
     /// Nodes that said goodbye, each with the start of it that did; this outlives their session.
     pub(super) leaving: BTreeMap<NodeId, zenvoy_shared::id::NodeEpoch>,
@@ -84,6 +82,7 @@ impl Core {
     /// Knows nothing yet.
     pub fn new(options: CoreOptions) -> Self {
         Self {
+            quotas: Quotas::new(options.quota),
             options,
             inventory: Inventory::default(),
             records: Records::default(),
@@ -140,10 +139,6 @@ impl Core {
                     self.look(&Subject::Workload(workload.clone()));
                     self.report(&workload);
                 }
-                Later::Deadline(workload) => {
-                    self.look_at_failure(&workload);
-                    self.report(&workload);
-                }
                 Later::Led => self.look_at_led(),
                 Later::Structure => self.publish_structure(),
             }
@@ -159,16 +154,6 @@ impl Core {
     /// Whether facts and records are loaded, and this replica is registered: it may serve.
     pub fn is_ready(&self) -> bool {
         self.published.whole && self.is_registered()
-    }
-
-    /// What keeps this replica from serving.
-    pub fn lacks(&self) -> Lacks {
-        Lacks {
-            facts: !self.inventory.is_complete(),
-            records: !self.loaded,
-            registration: !self.is_registered(),
-            resources: !self.published.whole,
-        }
     }
 
     pub(super) fn effect(&mut self, effect: Effect) {

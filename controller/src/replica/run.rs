@@ -8,24 +8,25 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
-use tracing::{debug, info, warn};
-use zenvoy_shared::fault::Faults;
+use tonic::service::Routes;
+use tracing::{info, warn};
 use zenvoy_shared::id::ControllerId;
 use zenvoy_shared::proto::HELD_UPSTREAM;
+use zenvoy_shared::tls::Live;
 use zenvoy_xds::core::TypeUrl;
 use zenvoy_xds::server::Server;
 
 use super::effects::Hands;
 use super::gate::Gate;
 use super::{Core, CoreOptions, Event, Now};
-use crate::admin::{self, Lacks};
+use crate::admin;
 use crate::execute::Executor;
 use crate::leader::{self, Electing};
 use crate::model::{Fact, Replica};
 use crate::plan::ports::PortPool;
+use crate::port::Port;
 use crate::report::Reporter;
-use crate::session::{Moment, SessionService};
+use crate::session::{DemandQuota, Moment, SessionService};
 use crate::source::{Scaler, Source, SourceError};
 use crate::store::{LeaseId, Room, Store, WatchEvent, keep_lease};
 use crate::translate::{ListenerOptions, Names, type_url};
@@ -34,14 +35,15 @@ use crate::translate::{ListenerOptions, Names, type_url};
 const PROTOCOL_LEVEL: u32 = 1;
 /// Events that wait for the core, from each side.
 const EVENTS: usize = 1024;
-/// A node whose peer vanished without a word is noticed after this and as long again.
-const KEEPALIVE: Duration = Duration::from_secs(5);
 
 /// What a replica is told by its operator.
 #[derive(Debug, Clone)]
 pub struct ReplicaOptions {
     /// Where xDS and sessions are served.
     pub listen: SocketAddr,
+    /// The certificate and authorities for that, made for a controller. `None`: plaintext; whoever reaches the address may
+    /// speak for any node.
+    pub tls: Option<Live>,
     /// The address under which nodes reach that; `listen` when empty.
     pub advertise: String,
     /// Where health, readiness and status are served; nowhere when `None`.
@@ -58,6 +60,8 @@ pub struct ReplicaOptions {
     pub max_offers: usize,
     /// This replica's own records end this long after it was last heard of; seconds.
     pub lease_ttl: Duration,
+    /// How much each node may demand.
+    pub quota: DemandQuota,
 }
 
 /// What a replica stands on.
@@ -125,22 +129,23 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     let me = options.me();
     info!(controller = %me.id, listen = %options.listen, "the replica starts");
     let clock = Clock(Instant::now());
-    let gate = Arc::new(Gate::default());
+    let port = Port::new(options.tls.clone());
+    let gate = Arc::new(Gate::new(port.access()));
     let xds = Server::builder().admit(gate.clone()).build();
     let (urgent, urgent_events) = mpsc::channel(EVENTS);
     let (facts, fact_events) = mpsc::channel(EVENTS);
     let (lease, lease_events) = mpsc::channel(4);
-    let sessions = SessionService::new(me.id.to_string(), urgent.clone(), move || clock.moment());
-    let (lacks, lacks_state) = watch::channel(Lacks::EVERYTHING);
+    let sessions =
+        SessionService::new(me.id.to_string(), port.access(), urgent.clone(), move || clock.moment());
+    let (ready, ready_state) = watch::channel(false);
     let (reachable, reachable_state) = watch::channel(false);
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
     if let Some(listener) = admin_listener {
-        let on = admin::Parts { source: parts.source.describe(), store: parts.store.describe() };
-        let state = admin::State::new(me.clone(), on, lacks_state, xds.clone(), sessions.clone());
+        let state = admin::State::new(me.clone(), ready_state, xds.clone(), sessions.clone(), port.clone());
         tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
     }
-    tasks.spawn("the xDS server", serve(listener, xds.clone(), sessions.clone(), stop.clone()));
+    tasks.spawn("the xDS server", serve(port, listener, xds.clone(), sessions.clone(), stop.clone()));
     tasks.spawn("the source", source(parts.source, facts, stop.clone()));
     let keeping = keep_lease(parts.store.clone(), options.lease_ttl, lease, stop.clone());
     tasks.spawn("the lease", done(keeping));
@@ -152,7 +157,7 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
         core: Core::new(options.core(me)),
         hands: Hands::new(xds, sessions, gate, parts.reporter, executor, urgent),
         clock,
-        lacks,
+        ready,
         reachable,
     };
     let inputs = Inputs { urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
@@ -180,6 +185,7 @@ impl ReplicaOptions {
             listeners: self.listeners,
             names: self.names,
             max_offers: self.max_offers.max(1),
+            quota: self.quota,
         }
     }
 }
@@ -225,23 +231,15 @@ async fn loaded(
     stop: &CancellationToken,
 ) -> Option<(crate::store::Snapshot, mpsc::Receiver<WatchEvent>)> {
     let mut pause = Duration::from_millis(100);
-    let faults = Faults::default();
     loop {
         let attempt = async {
             let snapshot = store.read(Room::All).await?;
             let steps = store.watch(snapshot.revision).await?;
             Ok::<_, crate::store::StoreError>((snapshot, steps))
         };
-        let attempt = tokio::select! {
-            () = stop.cancelled() => return None,
-            attempt = attempt => attempt,
-        };
-        match attempt {
+        match attempt.await {
             Ok(loaded) => return Some(loaded),
-            Err(error) if faults.is_news(&error.to_string(), Instant::now()) => {
-                warn!("{} cannot be read yet: {error}", store.describe());
-            }
-            Err(error) => debug!(%error, "the store cannot be read yet"),
+            Err(error) => warn!(%error, "the store cannot be read yet"),
         }
         tokio::select! {
             () = stop.cancelled() => return None,
@@ -251,23 +249,14 @@ async fn loaded(
 }
 
 async fn serve(
+    port: Port,
     listener: TcpListener,
     xds: Server,
     sessions: SessionService,
     stop: CancellationToken,
 ) -> Result<(), ReplicaError> {
-    let router = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(xds.service())
-        .add_service(sessions.service());
-    // The builder's own option is not for listeners given to it.
-    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
-    // Streams have no end of their own: on stop they are cut, and clients go to another replica.
-    tokio::select! {
-        served = router.serve_with_incoming(connections) => Ok(served?),
-        () = stop.cancelled() => Ok(()),
-    }
+    let services = Routes::new(xds.service()).add_service(sessions.service());
+    Ok(port.serve(listener, services, stop).await?)
 }
 
 /// Tasks of which none may end before `stop`.
@@ -330,7 +319,7 @@ struct Mind {
     core: Core,
     hands: Hands,
     clock: Clock,
-    lacks: watch::Sender<Lacks>,
+    ready: watch::Sender<bool>,
     reachable: watch::Sender<bool>,
 }
 
@@ -366,8 +355,8 @@ impl Mind {
         for effect in self.core.handle(event, self.clock.now()) {
             self.hands.carry_out(effect);
         }
-        let lacks = self.core.lacks();
-        self.lacks.send_if_modified(|known| std::mem::replace(known, lacks) != lacks);
+        let ready = self.core.is_ready();
+        self.ready.send_if_modified(|known| std::mem::replace(known, ready) != ready);
     }
 }
 

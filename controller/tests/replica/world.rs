@@ -16,7 +16,7 @@ use zenvoy_controller::model::{
 };
 use zenvoy_controller::replica::{Core, CoreOptions, Effect, Event, Now, Said, SessionId, Switch, ToNode};
 use zenvoy_controller::report::{Happening, Occasion, Status};
-use zenvoy_controller::session::{Activity, Demand, Moment};
+use zenvoy_controller::session::{Activity, Demand, DemandQuota, Moment};
 use zenvoy_controller::source::{Pod, ScaleError, ScaleWrite, Scaler};
 use zenvoy_controller::store::{MemoryStore, Room, Store, WatchEvent};
 use zenvoy_controller::translate::{ListenerOptions, Names};
@@ -45,7 +45,6 @@ struct Object {
     refuses: bool,
     on_next_scale: Option<Meddle>,
     problem: Option<Problem>,
-    back_off: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +64,6 @@ impl Object {
             },
             replicas: self.replicas,
             problem: self.problem.clone(),
-            back_off: self.back_off,
         }
     }
 }
@@ -187,6 +185,7 @@ impl World {
             },
             names: Names::default(),
             max_offers: 8,
+            quota: DemandQuota::default(),
         });
         let executor = Executor::new(Arc::new(store.clone()), Arc::new(api.clone()));
         let snapshot = store.read(Room::All).await.expect("the store answers");
@@ -296,15 +295,7 @@ impl World {
     // === facts ===
 
     pub(crate) async fn opt_in(&mut self, service: &str) {
-        self.opt_in_as(service, UpstreamSpec::default()).await;
-    }
-
-    pub(crate) async fn opt_in_with_host(&mut self, service: &str, host: &str) {
-        self.opt_in_as(service, UpstreamSpec { hosts: vec![host.into()], ..UpstreamSpec::default() }).await;
-    }
-
-    async fn opt_in_as(&mut self, service: &str, spec: UpstreamSpec) {
-        let spec = UpstreamSpec { idle_after: IDLE_AFTER, ..spec };
+        let spec = UpstreamSpec { idle_after: IDLE_AFTER, ..UpstreamSpec::default() };
         let facts = UpstreamFacts { spec, target: Target::Workload(workload()), created: 0 };
         self.event(Event::Fact(Fact::Upstream(UpstreamId::new("shop", service, 80), facts))).await;
         self.see_object().await;
@@ -350,12 +341,6 @@ impl World {
         let problem = reason.map(|reason| Problem { reason: reason.into(), message: "pod cart-1".into() });
         self.api.0.lock().expect("not poisoned").problem = problem;
         self.see_object().await;
-    }
-
-    /// A crash loop whose next start waits so long.
-    pub(crate) async fn pods_back_off(&mut self, wait: Option<Duration>) {
-        self.api.0.lock().expect("not poisoned").back_off = wait;
-        self.pods_fail(Some("CrashLoop")).await;
     }
 
     pub(crate) fn touch_status_on_next_scale(&self) {
@@ -445,20 +430,6 @@ impl World {
 
     pub(crate) fn phase(&self) -> Phase {
         self.statuses[&cart()].phase
-    }
-
-    /// Why connections to the service are served, or are not.
-    pub(crate) fn ready_reason(&self) -> String {
-        let ready = self.statuses[&cart()].conditions.iter().find(|condition| condition.kind == "Ready");
-        ready.expect("always said").problem.reason.clone()
-    }
-
-    /// What clients are asked to wait.
-    pub(crate) fn retry_after(&self) -> Duration {
-        match self.held[&cart().to_string()].verdict.as_ref().expect("a verdict") {
-            Verdict::Fail(fail) => Duration::from_millis(fail.retry_after_ms),
-            verdict => panic!("not failed: {verdict:?}"),
-        }
     }
 
     pub(crate) fn happened(&self, what: impl Fn(&Happening) -> bool) -> usize {

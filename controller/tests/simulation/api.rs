@@ -90,7 +90,6 @@ impl State {
             },
             replicas: self.replicas,
             problem: None,
-            back_off: None,
         }
     }
 

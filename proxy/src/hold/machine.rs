@@ -4,8 +4,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use zenvoy_shared::duration::Span;
-
 use crate::table::{Held, Verdict};
 
 /// The pause after the first failed dial; it doubles up to the longest.
@@ -136,7 +134,7 @@ impl Machine {
                 || Failure::own(reason::UPSTREAM_REMOVED, "the upstream was removed while this was held");
             return if self.was_held() { Step::Fail(removed()) } else { Step::Close };
         };
-        match &held.verdict {
+        match held.verdict_at(now) {
             Verdict::Hold { .. } => self.hold(held, now),
             Verdict::Forward(endpoints) => self.forward(held, endpoints, now),
             Verdict::Fail { reason, message, retry_after } => {
@@ -180,14 +178,13 @@ impl Machine {
     }
 
     fn late(&self, held: &Held) -> Failure {
-        let (upstream, within) = (&held.upstream, Span(held.wake_timeout));
-        let message = match &self.last_dial {
-            None => format!("{upstream} did not become ready within its wake timeout of {within}"),
-            Some(error) => format!(
-                "{upstream} became ready, but did not accept within its wake timeout of {within}; last attempt: {error}"
-            ),
-        };
-        Failure::own(reason::WAKE_DEADLINE, message)
+        let seconds = held.wake_timeout.as_secs_f32();
+        let tried =
+            self.last_dial.as_ref().map(|error| format!("; last attempt: {error}")).unwrap_or_default();
+        Failure::own(
+            reason::WAKE_DEADLINE,
+            format!("{} did not accept within its wake timeout of {seconds} s{tried}", held.upstream),
+        )
     }
 }
 

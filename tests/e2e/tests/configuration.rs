@@ -130,7 +130,7 @@ fn of_two_services_that_claim_a_host_the_older_keeps_it_and_the_other_is_told() 
             .await;
         let newer = Backend::http("newer").set("hosts", "shop.example,own.example");
         zenvoy.create(&newer).await;
-        told(&zenvoy, &newer, "HostConflict", &["shop.example", "older"]).await;
+        shown(&zenvoy, &newer, "HostConflict", &["shop.example", "older"]).await;
         for (host, pod) in [
             ("shop.example", "older-"),
             ("own.example", "newer-"),
@@ -205,7 +205,11 @@ fn bad_flags_end_the_start_with_one_clear_message() {
             vec!["proxy", "--controllers=http://127.0.0.1:1", "--mode=magic"],
             vec!["--mode", "tproxy", "listen"],
         ),
-        (vec!["controller", "--store=memory", "--kubeconfig=/nowhere"], vec!["--kubeconfig", "/nowhere"]),
+        (
+            vec!["controller", "--store=memory", "--plaintext", "--kubeconfig=/nowhere"],
+            vec!["--kubeconfig", "/nowhere"],
+        ),
+        (vec!["controller", "--store=memory"], vec!["beyond this machine", "--tls-dir", "--plaintext"]),
     ] {
         let output = Command::new(&zenvoy).args(&arguments).output().expect("run zenvoy");
         let said = String::from_utf8_lossy(&output.stderr);

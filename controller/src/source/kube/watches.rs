@@ -1,6 +1,5 @@
 //! The watches that run from the start, each as a task.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service as ServiceObject;
@@ -14,7 +13,6 @@ use tracing::info;
 use zenvoy_shared::id::WorkloadId;
 
 use super::Scope;
-use super::api_server::ApiServer;
 use super::board::{Change, Room};
 use super::crd;
 use super::follow::{Ended, Watched, follow};
@@ -24,30 +22,19 @@ use super::objects::{UpstreamObject, WorkloadObject, built_in, kind_of};
 /// A kind that is not served is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// What all watches stand on.
-#[derive(Clone)]
-pub(super) struct Ground {
-    pub(super) client: Client,
-    pub(super) server: Arc<ApiServer>,
-    pub(super) scope: Scope,
-    pub(super) out: mpsc::Sender<Change>,
-}
-
-pub(super) fn start(tasks: &mut JoinSet<()>, ground: &Ground) {
-    tasks.spawn(services(ground.clone()));
-    tasks.spawn(upstreams(ground.clone()));
-    tasks.spawn(slices(ground.clone()));
+pub(super) fn start(tasks: &mut JoinSet<()>, client: &Client, scope: &Scope, out: &mpsc::Sender<Change>) {
+    tasks.spawn(services(client.clone(), scope.clone(), out.clone()));
+    tasks.spawn(upstreams(client.clone(), scope.clone(), out.clone()));
+    tasks.spawn(slices(client.clone(), scope.clone(), out.clone()));
     let rooms = [Room::Deployments, Room::StatefulSets, Room::ReplicaSets];
     for (resource, room) in built_in().into_iter().zip(rooms) {
-        tasks.spawn(workloads(resource, room, ground.clone()));
+        tasks.spawn(workloads(resource, room, client.clone(), scope.clone(), out.clone()));
     }
 }
 
-async fn services(ground: Ground) {
-    let Ground { client, server, scope, out } = ground;
+async fn services(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
     let watched = Watched {
         what: "services".into(),
-        server,
         api: scope.api::<ServiceObject>(client),
         config: watcher::Config::default(),
         read: |service: ServiceObject| (Key::of(&service.metadata), Some(Service::read(service))),
@@ -60,12 +47,10 @@ async fn services(ground: Ground) {
 }
 
 /// Without the definition of `Upstream` installed, annotations are all there is.
-async fn upstreams(ground: Ground) {
-    let Ground { client, server, scope, out } = ground;
+async fn upstreams(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
     let resource = ApiResource::erase::<crd::Upstream>(&());
     let watched = Watched {
         what: "upstreams".into(),
-        server,
         api: scope.api_with::<UpstreamObject>(client, &resource),
         config: watcher::Config::default(),
         read: |object: UpstreamObject| (Key::of(&object.metadata), Some(Upstream::read(object))),
@@ -82,11 +67,9 @@ async fn upstreams(ground: Ground) {
 }
 
 /// All slices of Services are kept, trimmed: a Service that opts in later needs its endpoints at once.
-async fn slices(ground: Ground) {
-    let Ground { client, server, scope, out } = ground;
+async fn slices(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
     let watched = Watched {
         what: "endpointslices".into(),
-        server,
         api: scope.api::<EndpointSlice>(client),
         config: watcher::Config::default().labels(SERVICE_LABEL),
         read: |slice: EndpointSlice| (Key::of(&slice.metadata), Slice::read(slice)),
@@ -98,12 +81,16 @@ async fn slices(ground: Ground) {
     }
 }
 
-async fn workloads(resource: ApiResource, room: Room, ground: Ground) {
-    let Ground { client, server, scope, out } = ground;
+async fn workloads(
+    resource: ApiResource,
+    room: Room,
+    client: Client,
+    scope: Scope,
+    out: mpsc::Sender<Change>,
+) {
     let kind = kind_of(&resource);
     let watched = Watched {
         what: resource.plural.clone(),
-        server,
         api: scope.api_with::<WorkloadObject>(client, &resource),
         config: watcher::Config::default(),
         read: |object: WorkloadObject| {
