@@ -1,6 +1,11 @@
-//! What users deploy: the manifests in `deploy/ha`, as the real kustomize renders them.
+//! What users deploy: the manifests in `deploy/ha`, as the real kustomize renders them; and their pods as processes.
 
+mod container;
+mod deployed;
+pub mod image;
+mod network;
 mod object;
+mod pod;
 pub mod rights;
 
 use std::path::{Path, PathBuf};
@@ -9,7 +14,9 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::parts;
+pub use deployed::Deployed;
 pub use object::{Applied, Object};
+pub use pod::Pod;
 
 /// The namespace of controllers, and of their Lease.
 pub const SYSTEM: &str = "zenvoy-system";

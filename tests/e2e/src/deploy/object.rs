@@ -115,7 +115,7 @@ impl Object {
         Applied { status, body: String::from_utf8_lossy(&body).into_owned(), warnings }
     }
 
-    fn text(&self, pointer: &str) -> &str {
+    pub(super) fn text(&self, pointer: &str) -> &str {
         self.at(pointer).as_str().unwrap_or_default()
     }
 }

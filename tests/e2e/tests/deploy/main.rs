@@ -3,3 +3,4 @@
 mod overlays;
 mod programs;
 mod rights;
+mod run;
