@@ -88,6 +88,20 @@ impl Pod {
         (self.place.ip, port).into()
     }
 
+    /// The kernel's account of each running container's rights: `/proc/PID/status`.
+    ///
+    /// # Panics
+    /// When one has ended.
+    pub fn rights(&self) -> Vec<(String, String)> {
+        let running = self.before.iter().filter(|container| container.is_sidecar()).chain(&self.containers);
+        let of_one = |container: &Container| {
+            let pid = container.process.as_ref().expect("it was started").pid();
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+            (container.name.clone(), status)
+        };
+        running.map(of_one).collect()
+    }
+
     /// Starts its containers: one init container after the other, each to its end or, if it is a sidecar, until it has
     /// started; then the others.
     ///

@@ -62,6 +62,27 @@ async fn leader(cluster: &Cluster, controllers: &[Pod]) -> Option<usize> {
     None
 }
 
+/// A user without any right; but for the proxy in transparent mode, which is root with one: to administer its network.
+fn assert_confined(pod: &Pod, overlay: &str) {
+    const NET_ADMIN: u64 = 1 << 12;
+    for (container, status) in pod.rights() {
+        let line = |name: &str| {
+            let found =
+                status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of the status");
+            found.split_whitespace().last().expect("a value").to_owned()
+        };
+        let transparent = overlay == "tproxy" && container == "proxy";
+        let (user, rights) = if transparent { ("0", NET_ADMIN) } else { ("65532", 0) };
+        let place = format!("{} {container}", pod.name());
+        assert_eq!(line("Uid:"), user, "{place}");
+        assert_eq!(line("NoNewPrivs:"), "1", "{place}");
+        for set in ["CapEff:", "CapPrm:", "CapBnd:", "CapAmb:"] {
+            let all = u64::from_str_radix(&line(set), 16).expect("a set of capabilities");
+            assert_eq!(all & !rights, 0, "{place}: {set} {all:x}");
+        }
+    }
+}
+
 async fn lives(overlay: &str) {
     let folder = Folder::new();
     let mut cluster = Cluster::start(&folder);
@@ -72,6 +93,10 @@ async fn lives(overlay: &str) {
     let _etcd = start(&mut deployed, &ETCD).await;
     let mut controllers = start(&mut deployed, &CONTROLLERS).await;
     let mut gateways = start(&mut deployed, &GATEWAYS).await;
+
+    for pod in controllers.iter().chain(&gateways) {
+        assert_confined(pod, overlay);
+    }
 
     let web = Backend::http("web").set("idle-after", "1s");
     web.apply(&cluster).await;
