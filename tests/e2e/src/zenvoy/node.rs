@@ -39,6 +39,8 @@ pub struct Node {
     envoy_log: PathBuf,
     proxy_admin: SocketAddr,
     envoy_admin: SocketAddr,
+    /// After the processes: dropped last.
+    shared: Option<SharedMemory>,
 }
 
 impl Node {
@@ -85,6 +87,7 @@ impl Node {
             envoy_log,
             proxy_admin,
             envoy_admin,
+            shared: None,
         }
     }
 
@@ -128,8 +131,7 @@ impl Node {
     /// Starts Envoy as the first or a later epoch of a hot restart: a later one takes the listeners over from the process
     /// that this returns, which drains for a second and ends after three.
     pub fn start_envoy_epoch(&mut self, epoch: u32) -> Process {
-        // Shared memory has no namespace: the id is of this process and network namespace alone.
-        let base = (std::process::id() ^ nix::unistd::gettid().as_raw().unsigned_abs() << 8) % 1_000_000;
+        let base = self.shared.get_or_insert_default().base();
         let of_epoch = [
             ("--base-id", base),
             ("--restart-epoch", epoch),
@@ -254,6 +256,29 @@ impl Node {
     async fn envoy_says(&self, path: &str) -> Option<String> {
         let answer = get(self.envoy_admin, "admin", path).await.ok()?;
         (answer.status == 200).then_some(answer.body)
+    }
+}
+
+/// What the epochs of a hot restart share. It has no namespace: its name is of this thread alone, and it is removed here.
+#[derive(Debug)]
+struct SharedMemory(u32);
+
+impl SharedMemory {
+    fn base(&self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for SharedMemory {
+    fn default() -> Self {
+        Self(nix::unistd::gettid().as_raw().unsigned_abs())
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // Envoy leaves it to the next epoch.
+        let _ = std::fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}", self.0 * 10));
     }
 }
 
