@@ -1,5 +1,6 @@
-//! Health, readiness and status over HTTP, for probes and people. In: what the parts know of themselves; out: text and JSON.
+//! Health, readiness, status and metrics over HTTP, for probes and people. In: what the parts know of themselves; out: text and JSON.
 
+mod metrics;
 pub mod nodes;
 
 use axum::extract::State as Extract;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use zenvoy_xds::server::{Server, StreamStatus};
 
 use crate::model::Replica;
+use crate::port::Port;
 use crate::session::SessionService;
 
 /// What is shown.
@@ -22,12 +24,19 @@ pub struct State {
     ready: watch::Receiver<bool>,
     xds: Server,
     sessions: SessionService,
+    port: Port,
 }
 
 impl State {
     /// Of these parts; `ready` says whether facts and records are loaded and the replica is registered.
-    pub fn new(me: Replica, ready: watch::Receiver<bool>, xds: Server, sessions: SessionService) -> Self {
-        Self { me, ready, xds, sessions }
+    pub fn new(
+        me: Replica,
+        ready: watch::Receiver<bool>,
+        xds: Server,
+        sessions: SessionService,
+        port: Port,
+    ) -> Self {
+        Self { me, ready, xds, sessions, port }
     }
 }
 
@@ -37,6 +46,7 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/status", get(status))
+        .route("/metrics", get(metrics::page))
         .with_state(state);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = serving.await {
@@ -62,6 +72,7 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "version": state.me.version,
         "ready": *state.ready.borrow(),
         "sessions": state.sessions.count(),
+        "port": state.port.status(),
         "streams": streams,
     }))
 }

@@ -94,6 +94,27 @@ fn a_connection_is_held_until_its_deadline_and_not_beyond_the_limit() {
 }
 
 #[test]
+fn what_never_became_ready_sleeps_again_once_nobody_waits_for_it() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Listen).await;
+        let never = Backend::http("never").behaving("unready");
+        let broken = Backend::http("broken").behaving("crash-loop");
+        for (backend, reason, timeout) in [(&never, "WakeDeadline", "1s"), (&broken, "CrashLoop", "30s")] {
+            zenvoy.create(&backend.clone().set("wake-timeout", timeout).set("idle-after", "2s")).await;
+            refused(&zenvoy, backend, reason).await;
+            zenvoy.until_cold(backend).await;
+            refused(&zenvoy, backend, reason).await;
+            zenvoy.until_cold(backend).await;
+        }
+        Backend::http("broken").repair(&zenvoy.cluster).await;
+        until::so("it is served after its repair", async || {
+            load::once(&zenvoy.http(&broken, "/")).await.result.is_ok()
+        })
+        .await;
+    });
+}
+
+#[test]
 fn a_client_that_goes_away_without_a_word_wakes_nothing_where_clients_speak_first() {
     in_namespace(async || {
         let mut zenvoy = Installation::start(Mode::Tproxy).await;

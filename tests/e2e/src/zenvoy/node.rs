@@ -44,21 +44,30 @@ impl Node {
     /// # Panics
     /// When one cannot be started.
     pub fn start(folder: &Folder, mode: Mode, controller: SocketAddr) -> Self {
+        Self::start_with(folder, mode, &format!("http://{controller}"), &[])
+    }
+
+    /// The same, with the controller's URL and further flags for the proxy.
+    ///
+    /// # Panics
+    /// When one cannot be started.
+    pub fn start_with(folder: &Folder, mode: Mode, controller: &str, further: &[String]) -> Self {
         let (beside, proxy_admin, envoy_admin) = (local(18_001), local(18_081), local(9901));
         let mode = match mode {
             Mode::Tproxy => "tproxy",
             Mode::Listen => "listen",
         };
-        let proxy_flags = vec![
+        let mut proxy_flags = vec![
             "proxy".into(),
             "--node=node-1".into(),
-            format!("--controllers=http://{controller}"),
+            format!("--controllers={controller}"),
             format!("--mode={mode}"),
             format!("--envoy-listen={beside}"),
             format!("--admin={proxy_admin}"),
             format!("--stats-flush-interval={FLUSH}"),
             "--log=info,zenvoy_proxy=debug".into(),
         ];
+        proxy_flags.extend_from_slice(further);
         let bootstrap = bootstrap(beside, envoy_admin);
         let bootstrap = folder.write("envoy.yaml", &bootstrap);
         let envoy_flags = ["--config-path", &bootstrap.display().to_string(), "--concurrency", "2"];
