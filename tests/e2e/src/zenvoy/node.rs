@@ -16,6 +16,9 @@ use crate::{parts, until};
 /// How often Envoy tells its proxy what it counts: the grain of idleness. Short, for tests that wait for idleness.
 const FLUSH: &str = "250ms";
 
+/// An Envoy that is not followed by another.
+const ALONE: [&str; 1] = ["--disable-hot-restart"];
+
 /// How a proxy accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -71,12 +74,11 @@ impl Node {
         let bootstrap = bootstrap(beside, envoy_admin);
         let bootstrap = folder.write("envoy.yaml", &bootstrap);
         let envoy_flags = ["--config-path", &bootstrap.display().to_string(), "--concurrency", "2"];
-        let envoy_flags: Vec<String> =
-            envoy_flags.into_iter().chain(["--disable-hot-restart"]).map(ToOwned::to_owned).collect();
+        let envoy_flags: Vec<String> = envoy_flags.into_iter().map(ToOwned::to_owned).collect();
         let (proxy_log, envoy_log) = (folder.log("zenvoy-proxy"), folder.log("envoy"));
         Self {
             proxy: run(&parts::zenvoy(), &proxy_flags, &proxy_log),
-            envoy: run(&parts::path("envoy"), &envoy_flags, &envoy_log),
+            envoy: run(&parts::path("envoy"), &flags(&envoy_flags, &ALONE), &envoy_log),
             proxy_flags,
             proxy_log,
             envoy_flags,
@@ -120,7 +122,24 @@ impl Node {
 
     /// Starts Envoy again; the process that was must have ended.
     pub fn start_envoy_again(&mut self) {
-        self.envoy = run(&parts::path("envoy"), &self.envoy_flags, &self.envoy_log);
+        self.envoy = run(&parts::path("envoy"), &flags(&self.envoy_flags, &ALONE), &self.envoy_log);
+    }
+
+    /// Starts Envoy as the first or a later epoch of a hot restart: a later one takes the listeners over from the process
+    /// that this returns, which drains for a second and ends after three.
+    pub fn start_envoy_epoch(&mut self, epoch: u32) -> Process {
+        // Shared memory has no namespace: the id is of this process and network namespace alone.
+        let base = (std::process::id() ^ nix::unistd::gettid().as_raw().unsigned_abs() << 8) % 1_000_000;
+        let of_epoch = [
+            ("--base-id", base),
+            ("--restart-epoch", epoch),
+            ("--drain-time-s", 1),
+            ("--parent-shutdown-time-s", 3),
+        ];
+        let of_epoch: Vec<String> =
+            of_epoch.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.to_string()]).collect();
+        let started = run(&parts::path("envoy"), &flags(&self.envoy_flags, &of_epoch), &self.envoy_log);
+        std::mem::replace(&mut self.envoy, started)
     }
 
     /// Envoy's HTTP listener.
@@ -236,6 +255,10 @@ impl Node {
         let answer = get(self.envoy_admin, "admin", path).await.ok()?;
         (answer.status == 200).then_some(answer.body)
     }
+}
+
+fn flags(first: &[String], further: &[impl ToString]) -> Vec<String> {
+    first.iter().cloned().chain(further.iter().map(ToString::to_string)).collect()
 }
 
 fn bootstrap(proxy: SocketAddr, admin: SocketAddr) -> String {
