@@ -16,8 +16,7 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Status, Streaming};
-
-use crate::raw::Raw;
+use zenvoy_xds::raw::Raw;
 
 type Messages = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 

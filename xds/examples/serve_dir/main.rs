@@ -45,10 +45,10 @@ async fn main() -> anyhow::Result<()> {
 
     let listener = TcpListener::bind(options.listen).await?;
     info!("serving on {}", listener.local_addr()?);
-    let (drained, stop) = tokio::sync::oneshot::channel::<()>();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let serving = transport()
         .add_routes(server.routes())
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { drop(stop.await) });
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { drop(ended.await) });
     let serving = tokio::spawn(serving);
 
     let mut events = server.subscribe();
@@ -63,8 +63,9 @@ async fn main() -> anyhow::Result<()> {
             stopped = tokio::signal::ctrl_c() => { stopped?; break }
         }
     }
+    // First no new connection, so that clients whose streams end go elsewhere.
+    let _ = end.send(());
     server.drain(Duration::from_secs(1)).await;
-    let _ = drained.send(());
     Ok(serving.await??)
 }
 
@@ -76,5 +77,6 @@ fn say(event: Event) {
             info!(%node, %type_url, "applied {}", resources.len());
         }
         Event::Nacked { node, type_url, message, .. } => warn!(%node, %type_url, "refused: {message}"),
+        _ => {}
     }
 }

@@ -174,8 +174,12 @@ impl Peer {
 fn program() -> PathBuf {
     let at = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpc-peer");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpc/peer");
-    let built =
-        std::process::Command::new("go").args(["build", "-o"]).arg(&at).arg(".").current_dir(source).status();
+    let built = std::process::Command::new("go")
+        .args(["build", "-buildvcs=false", "-o"])
+        .arg(&at)
+        .arg(".")
+        .current_dir(source)
+        .status();
     assert!(built.expect("run go: install Go").success(), "the Go program builds");
     at
 }
