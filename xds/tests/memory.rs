@@ -8,11 +8,10 @@ use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{StreamExt, once, pending};
 use tonic::transport::Endpoint;
 use zenvoy_xds::core::Change;
-use zenvoy_xds::server::{Server, transport};
+use zenvoy_xds::server::{Server, incoming, transport};
 
 const CDS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const MIB: usize = 1 << 20;
@@ -55,7 +54,7 @@ async fn run() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("bound");
     let router = transport().add_routes(server.routes());
-    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    tokio::spawn(router.serve_with_incoming(incoming(listener)));
     let mut streams = Vec::new();
     for node in 0..STREAMS {
         streams.push(unread(address, node).await);

@@ -17,9 +17,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tracing::{info, warn};
-use zenvoy_xds::server::{Event, Server, transport};
+use zenvoy_xds::server::{Event, Server, incoming, transport};
 
 #[derive(Parser)]
 #[command(about = "Serves the xDS resources in a folder, and follows its changes")]
@@ -48,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let serving = transport()
         .add_routes(server.routes())
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { drop(ended.await) });
+        .serve_with_incoming_shutdown(incoming(listener), async move { drop(ended.await) });
     let serving = tokio::spawn(serving);
 
     let mut events = server.subscribe();

@@ -94,11 +94,17 @@ impl ServerBuilder {
     }
 }
 
-/// A transport for long-lived streams: no delay for small messages, and a connection is dead when a ping every 30 s is
-/// not answered within 10 s.
+/// A transport for long-lived streams: a connection is dead when a ping every 30 s is not answered within 10 s. Small
+/// messages are not delayed on listeners that it opens; on one of the caller's own, serve what [`incoming`] makes of it.
 pub fn transport() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+}
+
+/// The connections of a listener, for `serve_with_incoming`: without the up to 40 ms that small messages wait otherwise (the
+/// transport's own option does not reach a listener that is given to it).
+pub fn incoming(listener: tokio::net::TcpListener) -> tonic::transport::server::TcpIncoming {
+    tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true))
 }

@@ -28,7 +28,7 @@ use tonic::Status;
 use tonic::service::Routes;
 
 pub use admit::{Admit, AdmitAll, Group, Peer};
-pub use builder::{ServerBuilder, transport};
+pub use builder::{ServerBuilder, incoming, transport};
 pub use service::{
     Aggregated, Clusters, Discovery, DiscoveryService, Endpoints, ExtensionConfigs, Listeners,
     RouteConfigurations, Runtime, ScopedRouteConfigurations, Secrets, VirtualHosts,

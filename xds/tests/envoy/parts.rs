@@ -8,8 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
-use zenvoy_xds::server::{Server, transport};
+use zenvoy_xds::server::{Server, incoming, transport};
 
 use crate::process::get;
 
@@ -35,7 +34,7 @@ impl Replica {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a socket");
-            router.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("serve");
+            router.serve_with_incoming(incoming(listener)).await.expect("serve");
         });
         Self { server, address, runtime: Some(runtime) }
     }

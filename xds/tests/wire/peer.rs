@@ -12,14 +12,14 @@ use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::service::Routes;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 use zenvoy_xds::core::Change;
-use zenvoy_xds::server::{Server, transport};
+use zenvoy_xds::server::{Server, incoming, transport};
 
 pub(crate) const CDS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 pub(crate) const EDS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
@@ -50,7 +50,7 @@ pub(crate) async fn listen_to(routes: Routes) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("bound");
     let router = transport().add_routes(routes);
-    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    tokio::spawn(router.serve_with_incoming(incoming(listener)));
     address
 }
 
