@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use zenvoy_shared::fault::causes;
+
 /// Shown at the end of every help.
 pub(crate) const HELP: &str = "\
 Exit codes: 0 all went well, 1 it failed while running, 2 bad usage or configuration (nothing was started).
@@ -28,7 +30,7 @@ impl Failure {
             Self::Configuration(error) => (error, 2),
             Self::Runtime(error) => (error, 1),
         };
-        eprintln!("zenvoy: {error:#}");
+        eprintln!("zenvoy: {}", causes(error.as_ref()));
         ExitCode::from(code)
     }
 }

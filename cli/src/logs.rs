@@ -27,6 +27,7 @@ impl LogArgs {
 
     /// Logs go to standard error from now on.
     pub(crate) fn init(&self) -> Result<(), Failure> {
-        telemetry::init(self.log_format, self.filter("info")).map_err(Failure::configuration)
+        // The Kubernetes client logs each failed request, without its cause; who asked tells it better.
+        telemetry::init(self.log_format, self.filter("info,kube_client=off")).map_err(Failure::configuration)
     }
 }

@@ -1,6 +1,6 @@
 //! `zenvoy proxy`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -13,6 +13,7 @@ use zenvoy_shared::tls::Role;
 
 use crate::exit::Failure;
 use crate::logs::LogArgs;
+use crate::pool::check_pool;
 use crate::shutdown::{ShutdownArgs, run_until_signal};
 use crate::tls::{self, TlsArgs};
 use crate::value;
@@ -110,6 +111,29 @@ enum When {
     Always,
 }
 
+impl Args {
+    /// What the proxy itself listens on or dials on this machine, by flag.
+    fn own_addresses(&self) -> Vec<(SocketAddr, String)> {
+        let local = match &self.envoy_listen {
+            LocalAddress::Tcp(address) => Some((*address, "--envoy-listen".into())),
+            LocalAddress::Unix(_) => None,
+        };
+        let admin = self.admin.0.map(|address| (address, "--admin".into()));
+        let transparent = match self.mode {
+            Mode::Tproxy => Some(((Ipv4Addr::LOCALHOST, self.tproxy_port).into(), "--tproxy-port".into())),
+            Mode::Listen => None,
+        };
+        let controllers = self.controllers.iter().filter_map(|controller| {
+            let ip = match controller.host()?.trim_matches(['[', ']']) {
+                "localhost" => Ipv4Addr::LOCALHOST.into(),
+                host => host.parse().ok()?,
+            };
+            Some((SocketAddr::new(ip, controller.port_u16()?), "--controllers".into()))
+        });
+        local.into_iter().chain(admin).chain(transparent).chain(controllers).collect()
+    }
+}
+
 /// A controller's URL.
 fn controller(text: &str) -> Result<Uri, String> {
     let expected =
@@ -131,6 +155,8 @@ fn beyond(controllers: &[Uri]) -> Option<String> {
 }
 
 pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
+    check_pool(|address| args.port_pool.iter().any(|range| range.covers(address)), &args.own_addresses())
+        .map_err(Failure::configuration)?;
     let files = args.tls.check(beyond(&args.controllers).as_deref()).map_err(Failure::configuration)?;
     logs.init()?;
     let transport = match args.mode {

@@ -1,6 +1,9 @@
-//! Ending on SIGTERM and SIGINT: gracefully, within a deadline; a second signal ends at once.
+//! Ending on SIGTERM and SIGINT: gracefully, within a deadline; a second request ends at once.
+//!
+//! One request may be two signals: `timeout` and some supervisors signal the process and then its group. So a second
+//! signal is a second request only a while after the first.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,6 +12,9 @@ use zenvoy_shared::duration::Span;
 
 use crate::exit::Failure;
 use crate::value;
+
+/// Signals of one request come within this; a person's second Ctrl-C that comes sooner is not heard, and a third is.
+const ONE_REQUEST: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Ending")]
@@ -52,13 +58,27 @@ async fn until_signal(
         result = &mut work => return result,
         name = signalled() => name,
     };
+    let asked = Instant::now();
+    let again = async {
+        loop {
+            let name = signalled().await;
+            if is_another_request(asked.elapsed()) {
+                return name;
+            }
+        }
+    };
     tracing::info!("{first}: ending, within {}; a second signal ends at once", Span(timeout));
     stop.cancel();
     tokio::select! {
         result = work => result,
-        name = signalled() => Err(anyhow::anyhow!("{name} again: ended at once").into()),
+        name = again => Err(anyhow::anyhow!("{name} again: ended at once").into()),
         () = tokio::time::sleep(timeout) => {
             Err(anyhow::anyhow!("did not end gracefully within {} (--shutdown-timeout)", Span(timeout)).into())
         }
     }
+}
+
+/// Whether a signal that comes so long after the first asks once more.
+fn is_another_request(since_the_first: Duration) -> bool {
+    since_the_first >= ONE_REQUEST
 }

@@ -8,6 +8,8 @@ use zenvoy_shared::tls::{Live, Role, TlsFiles};
 
 use crate::exit::Failure;
 
+use crate::value;
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS between proxies and controllers")]
 pub(crate) struct TlsArgs {
@@ -17,7 +19,8 @@ pub(crate) struct TlsArgs {
     #[arg(long, value_name = "FOLDER", env = "ZENVOY_TLS_DIR")]
     tls_dir: Option<PathBuf>,
     /// The authorities to trust, where that is not ca.crt in --tls-dir
-    #[arg(long, value_name = "FILE", env = "ZENVOY_TLS_CA", requires = "tls_dir")]
+    #[arg(long, value_name = "FILE", env = "ZENVOY_TLS_CA", requires = "tls_dir",
+        value_parser = value::file)]
     tls_ca: Option<PathBuf>,
     /// Do without TLS beyond this machine: whoever reaches a controller may then act as any node
     #[arg(long, env = "ZENVOY_PLAINTEXT", conflicts_with = "tls_dir")]

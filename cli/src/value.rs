@@ -1,6 +1,7 @@
 //! Values of flags: how they are read.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use zenvoy_shared::duration::{InvalidSpan, Span};
@@ -37,6 +38,37 @@ pub(crate) fn label(text: &str) -> Result<String, String> {
         return Ok(text.into());
     }
     Err(format!("{text:?} is not a name: use lower-case letters, digits and inner hyphens, at most 63"))
+}
+
+/// A DNS name: labels between dots.
+pub(crate) fn domain(text: &str) -> Result<String, String> {
+    if text.len() <= 253 && text.split('.').all(|part| label(part).is_ok()) {
+        return Ok(text.into());
+    }
+    Err(format!("{text:?} is not a DNS domain: give lower-case labels with dots between, as cluster.local"))
+}
+
+/// Where others reach this process: `host:port`.
+pub(crate) fn host_and_port(text: &str) -> Result<String, String> {
+    let expected =
+        || format!("{text:?} is not an address for others: give host:port, as zenvoy-0.zenvoy:18000");
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let ipv6 = || host.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
+    let is_host = domain(&host.to_ascii_lowercase()).is_ok() || ipv6().is_some();
+    match port.parse::<u16>() {
+        Ok(1..) if is_host => Ok(text.into()),
+        _ => Err(expected()),
+    }
+}
+
+/// A file that can be read now: what is missing is told before anything starts.
+pub(crate) fn file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match std::fs::File::open(&path).and_then(|file| file.metadata()) {
+        Ok(metadata) if metadata.is_dir() => Err("it is a folder; name the file in it".into()),
+        Ok(_) => Ok(path),
+        Err(error) => Err(format!("{error}; the process needs read access to it")),
+    }
 }
 
 /// The name of a node: not empty, without white space.
@@ -77,6 +109,26 @@ mod tests {
             assert!(flush_interval(text).is_err());
         }
         assert!(flush_interval("2m").is_err_and(|error| error.contains("50ms to 1m")));
+    }
+
+    #[test]
+    fn an_address_for_others_has_a_host_and_a_port() {
+        for good in ["zenvoy-0.zenvoy:18000", "10.0.0.1:1", "[fd00::1]:18000", "Host:65535"] {
+            assert_eq!(host_and_port(good), Ok(good.into()));
+        }
+        for bad in
+            ["foo", ":1", "foo:0", "foo:65536", "a b:1", "fd00::1:18000", "http://foo:1", "[foo]:1", ""]
+        {
+            assert!(host_and_port(bad).is_err_and(|error| error.contains("give host:port")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_domain_has_labels_between_dots() {
+        assert_eq!(domain("cluster.local"), Ok("cluster.local".into()));
+        for bad in ["", "a b", ".local", "local.", "Cluster.local", "a..b"] {
+            assert!(domain(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

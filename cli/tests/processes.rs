@@ -56,7 +56,8 @@ impl Up {
         std::fs::write(folder.path().join("server.py"), SERVER).expect("written");
         std::fs::write(&path, text).expect("written");
         let keeper = Keeper { program: env!("CARGO_BIN_EXE_zenvoy").into(), arguments: vec!["keep".into()] };
-        let (source, scaler) = open(path, keeper).expect("a valid file");
+        let (source, scaler) =
+            open(path, Box::new(|_| std::collections::BTreeMap::new()), keeper).expect("a valid file");
         let (to, facts) = mpsc::channel(16);
         let stop = CancellationToken::new();
         let running = tokio::spawn(Box::new(source).run(to, stop.clone()));

@@ -49,7 +49,7 @@ fn the_help_documents_exit_codes_and_hides_what_is_not_for_people() {
 
 #[test]
 fn a_bad_flag_is_one_message_that_says_what_is_expected() {
-    let cases: [(&[&str], &str); 20] = [
+    let cases: &[(&[&str], &str)] = &[
         (&["proxy", "--controllers", "host:18000"], "give http://host:port"),
         (&["proxy"], "--controllers"),
         (
@@ -57,7 +57,7 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
             "127.0.0.1:20000-32767",
         ),
         (&["proxy", "--controllers", "http://localhost:1", "--rules", "ipfw"], "give nft, iptables or none"),
-        (&["proxy", "--controllers", "https://c:1", "--tls-ca", "a.pem"], "--tls-dir"),
+        (&["proxy", "--controllers", "https://c:1", "--tls-ca", "/proc/self/stat"], "--tls-dir"),
         (&["proxy", "--controllers", "https://c:1", "--tls-dir", "/nowhere"], "read /nowhere/ca.crt"),
         (&["proxy", "--controllers", "http://c:1"], "controller http://c:1/ is beyond this machine"),
         (&["proxy", "--controllers", "http://c:1", "--plaintext", "--tls-dir", "x"], "--plaintext"),
@@ -79,10 +79,57 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
             &["controller", "--store", "memory", "--plaintext", "--kubeconfig", "/nowhere/config"],
             "--kubeconfig: use /nowhere/config",
         ),
+        (&["controller", "--store", "memory", "--advertise", "foo"], "give host:port"),
+        (&["controller", "--store", "memory", "--cluster-domain", "a b"], "is not a DNS domain"),
+        (
+            &["controller", "--store", "memory", "--etcd-endpoints", "http://etcd:2379"],
+            "--etcd-endpoints has no meaning with --store memory",
+        ),
+        (
+            &["controller", "--store", "memory", "--port-pool", "127.0.0.1:9000-11000"],
+            "--port-pool covers 0.0.0.0:10000 (--http-port)",
+        ),
+        (
+            &["controller", "--store", "memory", "--port-pool", "127.0.0.1:18080-18080"],
+            "--port-pool covers 127.0.0.1:18080 (--admin)",
+        ),
+        (
+            &["proxy", "--controllers", "http://c:1", "--port-pool", "127.0.0.1:18001-18001"],
+            "--port-pool covers 127.0.0.1:18001 (--envoy-listen)",
+        ),
+        (
+            &["proxy", "--controllers", "http://localhost:20001"],
+            "--port-pool covers 127.0.0.1:20001 (--controllers)",
+        ),
+        (
+            &["proxy", "--controllers", "http://c:1", "--tproxy-port", "20001"],
+            "--port-pool covers 127.0.0.1:20001 (--tproxy-port)",
+        ),
     ];
     for (arguments, expected) in cases {
         let message = refused(arguments, &[]);
         assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_before_anything_starts_with_its_flag() {
+    let etcd = &["controller", "--etcd-endpoints", "https://etcd:2379"][..];
+    let proxy = &["proxy", "--controllers", "https://c:1"][..];
+    let cases = [
+        (etcd, "--etcd-ca", &[][..]),
+        (etcd, "--etcd-cert", &["--etcd-key", "/proc/self/stat"]),
+        (etcd, "--etcd-key", &["--etcd-cert", "/proc/self/stat"]),
+        (etcd, "--etcd-password-file", &["--etcd-user", "zenvoy"]),
+        (proxy, "--tls-ca", &["--tls-dir", "/proc"]),
+    ];
+    for (command, flag, beside) in cases {
+        let message = refused(&[command, beside, &[flag, "/nowhere/file.pem"]].concat(), &[]);
+        for part in [flag, "/nowhere/file.pem", "No such file"] {
+            assert!(message.contains(part), "{flag}: {message}");
+        }
+        let folder = refused(&[command, beside, &[flag, "/proc"]].concat(), &[]);
+        assert!(folder.contains(flag) && folder.contains("it is a folder"), "{flag}: {folder}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What both sides of zenvoy speak: protos, ids, addresses, TLS options and telemetry set-up.
 
 pub mod duration;
+pub mod fault;
 pub mod id;
 pub mod telemetry;
 pub mod tls;

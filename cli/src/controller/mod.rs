@@ -21,6 +21,7 @@ use self::kubernetes::KubernetesArgs;
 pub(crate) use self::store::StoreArgs;
 use crate::exit::Failure;
 use crate::logs::LogArgs;
+use crate::pool::check_pool;
 use crate::shutdown::{ShutdownArgs, run_until_signal};
 use crate::tls::{self, TlsArgs};
 use crate::value;
@@ -39,10 +40,9 @@ pub(crate) struct Args {
         long,
         value_name = "HOST:PORT",
         env = "ZENVOY_ADVERTISE",
-        default_value = "",
-        hide_default_value = true
+        value_parser = value::host_and_port
     )]
-    advertise: String,
+    advertise: Option<String>,
     /// Where health (/healthz, /readyz) and status (/status) are served; `none` for none
     ///
     /// For probes of the kubelet it must be reachable from the node: 0.0.0.0:18080.
@@ -113,14 +113,30 @@ struct ListenerArgs {
         value_parser = clap::value_parser!(u16).range(1..))]
     tls_port: u16,
     /// The cluster's DNS domain: Services are reached as NAME.NAMESPACE.svc.DOMAIN too
-    #[arg(long, value_name = "DOMAIN", env = "ZENVOY_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    #[arg(long, value_name = "DOMAIN", env = "ZENVOY_CLUSTER_DOMAIN", default_value = "cluster.local",
+        value_parser = value::domain)]
     cluster_domain: String,
     /// Services in this namespace are reached by their bare name too
     #[arg(long, value_name = "NAMESPACE", env = "ZENVOY_BARE_NAMESPACE", value_parser = value::label)]
     bare_namespace: Option<String>,
 }
 
+impl Args {
+    /// What is listened on, here or by Envoys, by flag.
+    fn own_addresses(&self) -> Vec<(SocketAddr, String)> {
+        let envoy = |port| SocketAddr::new(self.listeners.listener_bind, port);
+        let fixed = [
+            (self.listen, "--listen".into()),
+            (envoy(self.listeners.http_port), "--http-port".into()),
+            (envoy(self.listeners.tls_port), "--tls-port".into()),
+        ];
+        fixed.into_iter().chain(self.admin.0.map(|address| (address, "--admin".into()))).collect()
+    }
+}
+
 pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
+    check_pool(|address| args.port_pool.covers(address), &args.own_addresses())
+        .map_err(Failure::configuration)?;
     let store = args.store.check().map_err(Failure::configuration)?;
     let beyond = (!args.listen.ip().is_loopback()).then(|| format!("--listen {}", args.listen));
     let files = args.tls.check(beyond.as_deref()).map_err(Failure::configuration)?;
@@ -128,7 +144,7 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
     let options = ReplicaOptions {
         listen: args.listen,
         tls: None,
-        advertise: args.advertise,
+        advertise: args.advertise.unwrap_or_default(),
         admin: args.admin.0,
         pool: args.port_pool,
         quarantine: args.port_quarantine,

@@ -8,6 +8,8 @@ use clap::{Args, ValueEnum};
 use zenvoy_controller::store::{EtcdOptions, EtcdStore, MemoryStore, Store};
 use zenvoy_shared::tls::TlsFiles;
 
+use crate::value;
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where decisions are kept")]
 pub(crate) struct StoreArgs {
@@ -18,19 +20,23 @@ pub(crate) struct StoreArgs {
     #[arg(long, value_name = "URL,...", env = "ZENVOY_ETCD_ENDPOINTS", value_delimiter = ',')]
     etcd_endpoints: Vec<String>,
     /// Certificates of the authorities that etcd's certificates come from; PEM
-    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_CA")]
+    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_CA",
+        value_parser = value::file)]
     etcd_ca: Option<PathBuf>,
     /// Own certificate for etcd; PEM
-    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_CERT", requires = "etcd_key")]
+    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_CERT", requires = "etcd_key",
+        value_parser = value::file)]
     etcd_cert: Option<PathBuf>,
     /// Own key for etcd; PEM
-    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_KEY", requires = "etcd_cert")]
+    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_KEY", requires = "etcd_cert",
+        value_parser = value::file)]
     etcd_key: Option<PathBuf>,
     /// Own name at etcd, where authentication is on
     #[arg(long, value_name = "NAME", env = "ZENVOY_ETCD_USER", requires = "etcd_password_file")]
     etcd_user: Option<String>,
     /// A file that holds the password
-    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_PASSWORD_FILE", requires = "etcd_user")]
+    #[arg(long, value_name = "FILE", env = "ZENVOY_ETCD_PASSWORD_FILE", requires = "etcd_user",
+        value_parser = value::file)]
     etcd_password_file: Option<PathBuf>,
 }
 
@@ -52,10 +58,24 @@ pub(crate) enum Chosen {
 }
 
 impl StoreArgs {
+    /// The first flag given that is about etcd.
+    fn for_etcd(&self) -> Option<&'static str> {
+        let given = [
+            (!self.etcd_endpoints.is_empty(), "--etcd-endpoints"),
+            (self.etcd_ca.is_some(), "--etcd-ca"),
+            (self.etcd_cert.is_some(), "--etcd-cert"),
+            (self.etcd_user.is_some(), "--etcd-user"),
+        ];
+        given.into_iter().find_map(|(given, flag)| given.then_some(flag))
+    }
+
     /// Whether the flags fit together, and what files say can be read.
     pub(crate) fn check(self) -> anyhow::Result<Chosen> {
         if self.store == Kind::Memory {
-            return Ok(Chosen::Memory);
+            return match self.for_etcd() {
+                None => Ok(Chosen::Memory),
+                Some(flag) => bail!("{flag} has no meaning with --store memory; leave out one of the two"),
+            };
         }
         if self.etcd_endpoints.is_empty() {
             bail!(

@@ -73,9 +73,15 @@ pub(super) async fn up(plan: Plan, board: Board, stop: CancellationToken) -> Res
         reporter: Arc::new(board.clone()),
         electing: Electing::Alone,
     };
-    let (of_replica, of_proxy, of_envoy) = (stop.clone(), stop.clone(), stop.clone());
+    let (of_proxy, of_envoy) = (stop.clone(), stop.clone());
+    // Connections that are still held may need the controller: it ends when the proxy has.
+    let of_replica = CancellationToken::new();
+    let proxy_ended = of_replica.clone().drop_guard();
     parts.spawn(async move { replica::run(replica, on, of_replica).await.context("the controller failed") });
-    parts.spawn(async move { proxy.run(of_proxy).await.context("the proxy failed") });
+    parts.spawn(async move {
+        let _proxy_ended = proxy_ended;
+        proxy.run(of_proxy).await.context("the proxy failed")
+    });
     let (listens, listened) = watch::channel(false);
     let program = plan.program;
     parts.spawn(async move { envoy::run(&keep::keeper(), &program, &bootstrap, listened, of_envoy).await });
@@ -141,11 +147,16 @@ fn replica_options(plan: &Plan, listen: SocketAddr) -> ReplicaOptions {
         pool: plan.pool.clone(),
         quarantine: QUARANTINE,
         listeners: plan.listeners,
-        names: Names { bare_namespace: Some(process::LOCAL.into()), ..Names::default() },
+        names: names(),
         max_offers: 4,
         lease_ttl: Duration::from_secs(10),
         quota: DemandQuota::default(),
     }
+}
+
+/// How upstreams are called, beside their hosts.
+pub(super) fn names() -> Names {
+    Names { bare_namespace: Some(process::LOCAL.into()), ..Names::default() }
 }
 
 fn held(proxy: &Handle) -> BTreeMap<UpstreamId, u32> {

@@ -59,16 +59,27 @@ pub(super) async fn run(
                 return Ok(());
             }
         };
-        let lines = envoy.last_lines().await.join("\n");
+        let said = said(&envoy.last_lines().await);
         if !*listened.borrow() {
-            bail!("Envoy ended before it listened, with status {status}. Its last lines:\n{lines}");
+            bail!(
+                "Envoy ({}) ended before it listened, with status {status}; is it an Envoy, and one for this machine? \
+                 {said}",
+                program.display()
+            );
         }
         pause = if begun.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-        tracing::warn!("Envoy ended with status {status} and is started again. Its last lines:\n{lines}");
+        tracing::warn!("Envoy ended with status {status} and is started again. {said}");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return Ok(()),
         }
+    }
+}
+
+fn said(last_lines: &[String]) -> String {
+    match last_lines {
+        [] => "It wrote nothing".into(),
+        lines => format!("Its last lines:\n{}", lines.join("\n")),
     }
 }
 

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use zenvoy_controller::plan::ports::PortPool;
 use zenvoy_controller::source::process;
-use zenvoy_controller::translate::ListenerOptions;
+use zenvoy_controller::translate::{ListenerOptions, settle};
 
 use self::board::Board;
 use crate::exit::Failure;
 use crate::logs::LogArgs;
+use crate::pool::check_pool;
 use crate::shutdown::{ShutdownArgs, run_until_signal};
 use crate::{keep, value};
 
@@ -79,11 +80,17 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
     let program = envoy::find(args.envoy.as_deref()).map_err(Failure::configuration)?;
-    let (source, scaler) = process::open(args.file, keep::keeper()).map_err(Failure::configuration)?;
     let listeners =
         ListenerOptions { bind: args.listener_bind, http_port: args.http_port, tls_port: args.tls_port };
-    ports::check_free(&reach::listeners(&source.config().borrow(), listeners))
-        .map_err(Failure::configuration)?;
+    let conflicts = move |upstreams: &_| settle(upstreams, listeners, &compose::names()).lost;
+    let (source, scaler) =
+        process::open(args.file, Box::new(conflicts), keep::keeper()).map_err(Failure::configuration)?;
+    let pool = args.port_pool.unwrap_or_else(ports::own_pool);
+    let mut wanted = reach::listeners(&source.config().borrow(), listeners);
+    wanted.extend(args.admin.map(|address| (address, "--admin".into())));
+    wanted.extend(args.envoy_admin.map(|address| (address, "--envoy-admin".into())));
+    check_pool(|address| pool.covers(address), &wanted).map_err(Failure::configuration)?;
+    ports::check_free(&wanted).map_err(Failure::configuration)?;
     let board = Board::default();
     logs::init(logs, &board)?;
     let plan = compose::Plan {
@@ -91,7 +98,7 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
         source,
         scaler,
         listeners,
-        pool: args.port_pool.unwrap_or_else(ports::own_pool),
+        pool,
         admin: args.admin,
         envoy_admin: args.envoy_admin,
         stats_flush_interval: args.stats_flush_interval,

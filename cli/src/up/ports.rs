@@ -7,13 +7,16 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use anyhow::bail;
 use zenvoy_controller::plan::ports::PortPool;
 
-/// Whether Envoy will be able to listen: it is asked before anything is started.
+/// Whether all these can be listened on: asked before anything is started, and of all at once, so that none of them is
+/// another's.
 pub(super) fn check_free(listeners: &[(SocketAddr, String)]) -> anyhow::Result<()> {
+    let mut bound = Vec::with_capacity(listeners.len());
     for (address, asked_by) in listeners {
-        if let Err(error) = TcpListener::bind(address) {
-            bail!(
-                "Envoy cannot listen on {address} ({asked_by}): {error}; give another port, or end what uses it"
-            );
+        match TcpListener::bind(address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) => bail!(
+                "{address} ({asked_by}) cannot be listened on: {error}; give another port, or end what uses it"
+            ),
         }
     }
     Ok(())

@@ -7,17 +7,20 @@ use zenvoy_controller::source::process::Config;
 use zenvoy_controller::translate::ListenerOptions;
 use zenvoy_shared::id::{Protocol, UpstreamId};
 
-/// As a client writes it: a URL, or `address:port`.
+/// As a client writes them: URLs, or `address:port`. Each upstream of a valid file has all that it claims.
 pub(super) fn reached(config: &Config, envoy: ListenerOptions) -> BTreeMap<UpstreamId, String> {
     let of = |id: &UpstreamId, spec: &zenvoy_controller::model::UpstreamSpec| {
         let host = spec.hosts.first().cloned().unwrap_or_else(|| format!("{}.{}", id.service, id.namespace));
-        match (spec.protocol, spec.listen_port) {
-            (_, Some(port)) => SocketAddr::new(connectable(envoy.bind), port).to_string(),
-            (Protocol::Tls, None) => format!("{host}:{}", envoy.tls_port),
-            (Protocol::Http | Protocol::Http2 | Protocol::Tcp, None) => {
-                format!("http://{host}:{}", envoy.http_port)
-            }
-        }
+        let shared = match spec.protocol {
+            Protocol::Tcp => None,
+            Protocol::Tls => Some(format!("{host}:{}", envoy.tls_port)),
+            Protocol::Http | Protocol::Http2 => Some(format!("http://{host}:{}", envoy.http_port)),
+        };
+        let own = spec.listen_port.map(|port| {
+            let address = SocketAddr::new(connectable(envoy.bind), port);
+            if spec.protocol.is_http() { format!("http://{address}") } else { address.to_string() }
+        });
+        shared.into_iter().chain(own).collect::<Vec<_>>().join(" and ")
     };
     config.upstreams.iter().map(|(id, upstream)| (id.clone(), of(id, &upstream.spec))).collect()
 }
@@ -79,12 +82,19 @@ mod tests {
                 "tls",
                 UpstreamSpec { protocol: Protocol::Tls, hosts: hosts.clone(), ..UpstreamSpec::default() },
             ),
-            ("web", UpstreamSpec { hosts, ..UpstreamSpec::default() }),
+            ("web", UpstreamSpec { hosts: hosts.clone(), ..UpstreamSpec::default() }),
+            ("web-too", UpstreamSpec { hosts, listen_port: Some(8080), ..UpstreamSpec::default() }),
         ]);
         let envoy = ListenerOptions { bind: [0, 0, 0, 0].into(), http_port: 80, tls_port: 443 };
         let ways: Vec<String> = reached(&config, envoy).into_values().collect();
-        assert_eq!(ways, ["127.0.0.1:5432", "web.localhost:443", "http://web.localhost:80"]);
+        let expected = [
+            "127.0.0.1:5432",
+            "web.localhost:443",
+            "http://web.localhost:80",
+            "http://web.localhost:80 and http://127.0.0.1:8080",
+        ];
+        assert_eq!(ways, expected);
         let ports: Vec<u16> = listeners(&config, envoy).iter().map(|(address, _)| address.port()).collect();
-        assert_eq!(ports, [80, 443, 5432]);
+        assert_eq!(ports, [80, 443, 5432, 8080]);
     }
 }

@@ -17,26 +17,77 @@ use crate::model::Replica;
 use crate::port::Port;
 use crate::session::SessionService;
 
+/// What keeps a replica from serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lacks {
+    /// The source has not said everything yet.
+    pub facts: bool,
+    /// The store has not been read yet.
+    pub records: bool,
+    /// The replica's own record does not lie in the store.
+    pub registration: bool,
+    /// What follows from facts and records is not served yet.
+    pub resources: bool,
+}
+
+impl Lacks {
+    /// What a replica lacks that has just started.
+    pub const EVERYTHING: Self = Self { facts: true, records: true, registration: true, resources: true };
+
+    fn is_nothing(self) -> bool {
+        let Self { facts, records, registration, resources } = self;
+        !(facts || records || registration || resources)
+    }
+
+    /// A line for each part, with what it waits for.
+    fn lines(self, on: &Parts) -> Vec<String> {
+        let Self { facts, records, registration, resources } = self;
+        let Parts { source, store } = on;
+        let waits = [
+            (facts, format!("facts: {source} has not been read yet")),
+            (records, format!("decisions: {store} has not been read yet")),
+            (registration && !records, format!("registration: this replica has no lease in {store}")),
+            (resources && !facts && !records, "resources: they are being made".into()),
+        ];
+        waits.into_iter().filter_map(|(waits, line)| waits.then_some(line)).collect()
+    }
+}
+
+/// What a replica stands on, as a person knows it.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where facts come from.
+    pub source: String,
+    /// Where decisions are kept.
+    pub store: String,
+}
+
 /// What is shown.
 #[derive(Clone)]
 pub struct State {
     me: Replica,
-    ready: watch::Receiver<bool>,
+    on: Parts,
+    lacks: watch::Receiver<Lacks>,
     xds: Server,
     sessions: SessionService,
     port: Port,
 }
 
 impl State {
-    /// Of these parts; `ready` says whether facts and records are loaded and the replica is registered.
+    /// Of a replica that stands on `on`.
     pub fn new(
         me: Replica,
-        ready: watch::Receiver<bool>,
+        on: Parts,
+        lacks: watch::Receiver<Lacks>,
         xds: Server,
         sessions: SessionService,
         port: Port,
     ) -> Self {
-        Self { me, ready, xds, sessions, port }
+        Self { me, on, lacks, xds, sessions, port }
+    }
+
+    fn waits_for(&self) -> Vec<String> {
+        self.lacks.borrow().lines(&self.on)
     }
 }
 
@@ -54,15 +105,12 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
     }
 }
 
-async fn ready(Extract(state): Extract<State>) -> (StatusCode, &'static str) {
-    if *state.ready.borrow() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: facts or records are not loaded yet, or there is no lease\n",
-        )
+async fn ready(Extract(state): Extract<State>) -> (StatusCode, String) {
+    if state.lacks.borrow().is_nothing() {
+        return (StatusCode::OK, "ready\n".into());
     }
+    let lines: String = state.waits_for().iter().map(|line| format!("not ready: {line}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines)
 }
 
 async fn status(Extract(state): Extract<State>) -> Json<Value> {
@@ -70,7 +118,8 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
     Json(json!({
         "controller": state.me.id.0,
         "version": state.me.version,
-        "ready": *state.ready.borrow(),
+        "ready": state.lacks.borrow().is_nothing(),
+        "waits_for": state.waits_for(),
         "sessions": state.sessions.count(),
         "port": state.port.status(),
         "streams": streams,
@@ -91,4 +140,26 @@ fn stream(stream: &StreamStatus) -> Value {
         })
     });
     json!({ "node": &*stream.node, "types": types.collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_ready_says_for_what_it_waits_and_where() {
+        let on = Parts {
+            source: "the Kubernetes API at https://k8s:6443/".into(),
+            store: "etcd at http://etcd:2379".into(),
+        };
+        let all = [
+            "facts: the Kubernetes API at https://k8s:6443/ has not been read yet",
+            "decisions: etcd at http://etcd:2379 has not been read yet",
+        ];
+        assert_eq!(Lacks::EVERYTHING.lines(&on), all);
+        let lost = Lacks { facts: false, records: false, registration: true, resources: false };
+        assert_eq!(lost.lines(&on), ["registration: this replica has no lease in etcd at http://etcd:2379"]);
+        let nothing = Lacks { registration: false, ..lost };
+        assert!(nothing.is_nothing() && nothing.lines(&on).is_empty());
+    }
 }

@@ -10,7 +10,8 @@ use kube::{Client, ResourceExt};
 use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
+use zenvoy_shared::fault::{Faults, causes};
 
 use super::election::{Election, Next, Observed};
 use super::take_over;
@@ -32,6 +33,8 @@ pub struct LeaseOptions {
     pub ttl: Duration,
 }
 
+const NO_ANSWER: &str = "the API server does not answer in time";
+
 struct Elector {
     options: LeaseOptions,
     leases: Api<Lease>,
@@ -41,6 +44,7 @@ struct Elector {
     election: Election,
     started: Instant,
     told: Option<Term>,
+    faults: Faults,
     events: mpsc::Sender<Event>,
 }
 
@@ -68,6 +72,7 @@ pub async fn elect(
         me,
         started: Instant::now(),
         told: None,
+        faults: Faults::default(),
         events,
     };
     while !stop.is_cancelled() {
@@ -133,17 +138,24 @@ impl Elector {
                 let now = self.now();
                 self.election.observed(lease, now);
             }
-            Err(error) => {
-                warn!(lease = self.options.name, error, "the Lease cannot be read; it is tried again");
-                let now = self.now();
-                self.election.failed(now);
-            }
+            Err(error) => self.failed("the Lease cannot be read", &error),
         }
+    }
+
+    /// Something is tried again; it is told now and then.
+    fn failed(&mut self, what: &str, fault: &str) {
+        if self.faults.is_news(fault, Instant::now()) {
+            warn!(lease = self.options.name, "{what}: {fault}; it is tried again");
+        } else {
+            debug!(lease = self.options.name, fault, "{what}");
+        }
+        let now = self.now();
+        self.election.failed(now);
     }
 
     async fn read(&self) -> Result<Option<Observed>, String> {
         let read = tokio::time::timeout(self.patience(), self.leases.get_opt(&self.options.name)).await;
-        let lease = read.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        let lease = read.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| causes(&error))?;
         Ok(lease.map(|lease| {
             let spec = lease.spec.clone().unwrap_or_default();
             let seconds = u64::try_from(spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
@@ -160,16 +172,8 @@ impl Elector {
         match tokio::time::timeout(self.patience(), self.lock.try_acquire_or_renew()).await {
             Ok(Ok(LeaseLockResult::Acquired(_))) => self.election.answered(true, asked),
             Ok(Ok(LeaseLockResult::NotAcquired(_))) => self.election.answered(false, asked),
-            Ok(Err(error)) => {
-                warn!(lease = self.options.name, %error, "the Lease was not written; it is tried again");
-                let now = self.now();
-                self.election.failed(now);
-            }
-            Err(_) => {
-                warn!(lease = self.options.name, "the Lease was not written in time; it is tried again");
-                let now = self.now();
-                self.election.failed(now);
-            }
+            Ok(Err(error)) => self.failed("the Lease was not written", &causes(&error)),
+            Err(_) => self.failed("the Lease was not written", NO_ANSWER),
         }
     }
 
@@ -178,12 +182,7 @@ impl Elector {
     async fn take_term(&mut self) {
         let mine = match self.read().await {
             Ok(lease) => lease.is_some_and(|lease| lease.holder == self.me.id.0),
-            Err(error) => {
-                warn!(error, "the Lease cannot be read again; the term waits");
-                let now = self.now();
-                self.election.failed(now);
-                return;
-            }
+            Err(error) => return self.failed("the Lease cannot be read again", &error),
         };
         if !mine {
             let now = self.now();
@@ -192,16 +191,8 @@ impl Elector {
         }
         match tokio::time::timeout(self.patience(), take_over(self.store.as_ref(), &self.me)).await {
             Ok(Ok(term)) => self.election.took_term(term),
-            Ok(Err(error)) => {
-                warn!(%error, "the term cannot be taken over yet");
-                let now = self.now();
-                self.election.failed(now);
-            }
-            Err(_) => {
-                warn!("the term cannot be taken over yet: the store does not answer");
-                let now = self.now();
-                self.election.failed(now);
-            }
+            Ok(Err(error)) => self.failed("the term cannot be taken over yet", &causes(&error)),
+            Err(_) => self.failed("the term cannot be taken over yet", "the store does not answer in time"),
         }
     }
 

@@ -105,6 +105,8 @@ pub struct WorkloadFacts {
     pub replicas: u32,
     /// Why its pods do not become ready, when the source can tell.
     pub problem: Option<Problem>,
+    /// With a problem: how long after it the next try waits, when the source can tell. It grows with each try in vain.
+    pub back_off: Option<Duration>,
 }
 
 /// Identity and versions of a workload object, as quorum-read or watched.

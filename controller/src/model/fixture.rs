@@ -40,6 +40,7 @@ impl Fixture {
                 },
                 replicas: 0,
                 problem: None,
+                back_off: None,
             }),
             id,
             endpoints: Vec::new(),

@@ -98,8 +98,7 @@ fn offer(view: &WorkloadView<'_>, around: &Surroundings<'_>) -> DrainStep {
     let wanted = around.all_vote_idle
         && !around.nodes.is_empty()
         && !view.upstreams.is_empty()
-        && view.open_wake().is_none()
-        && view.has_usable();
+        && view.open_wake().is_none();
     match view.facts {
         Some(facts) if wanted && facts.replicas > 0 => {
             DrainStep::Offer { upstreams: upstreams(view), replicas: facts.replicas }
@@ -202,6 +201,13 @@ mod tests {
     #[test]
     fn an_idle_workload_is_offered() {
         assert!(matches!(Around::idle().next(&up()), DrainStep::Offer { replicas: 1, .. }));
+    }
+
+    #[test]
+    fn a_workload_whose_pods_never_became_ready_is_offered_too() {
+        let never_ready = Fixture::cold().replicas(1);
+        assert!(matches!(Around::idle().next(&never_ready), DrainStep::Offer { replicas: 1, .. }));
+        assert_eq!(Around::idle().next(&Fixture::cold()), DrainStep::Nothing);
     }
 
     #[test]

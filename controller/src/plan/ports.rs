@@ -1,6 +1,6 @@
 //! Which activator address an upstream gets: unique, stable, quarantined after release (I3).
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 
 use zenvoy_shared::id::ActivatorAddress;
@@ -94,6 +94,12 @@ impl PortPool {
         })
     }
 
+    /// Whether connections to `address` could be to an activator address; one without an IP stands for each.
+    pub fn covers(&self, address: SocketAddr) -> bool {
+        let ip = |range: &PortRange| address.ip().is_unspecified() || address.ip() == range.ip;
+        self.ranges.iter().any(|range| ip(range) && (range.first..=range.last).contains(&address.port()))
+    }
+
     /// How many addresses there are.
     pub fn size(&self) -> usize {
         self.ranges.iter().map(|range| usize::from(range.last - range.first) + 1).sum()
@@ -161,6 +167,17 @@ mod tests {
         assert_eq!(pool.size(), 3);
         let used = BTreeMap::from([(address("127.0.0.1:5"), mapped())]);
         assert_eq!(first_free(&pool, &used, 0), Some(address("127.0.0.2:5")));
+    }
+
+    #[test]
+    fn what_lies_in_the_pool_is_covered_whatever_the_address_it_is_bound_to() {
+        let pool = pool("127.0.0.1:5-6,127.0.0.2:9-9");
+        for covered in ["127.0.0.1:5", "127.0.0.1:6", "0.0.0.0:5", "[::]:6", "127.0.0.2:9", "0.0.0.0:9"] {
+            assert!(pool.covers(covered.parse().expect(covered)), "{covered}");
+        }
+        for free in ["127.0.0.1:7", "127.0.0.1:4", "127.0.0.1:9", "127.0.0.3:5", "[::1]:5", "0.0.0.0:7"] {
+            assert!(!pool.covers(free.parse().expect(free)), "{free}");
+        }
     }
 
     #[test]

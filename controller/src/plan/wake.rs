@@ -33,15 +33,16 @@ pub enum WakeStep {
         /// What may take traffic; never empty.
         endpoints: Vec<SocketAddr>,
     },
-    /// It was refused for too long: close the record; the next connection tries anew.
+    /// It was refused for too long, or nobody waits for it any more: close the record; the next connection tries anew.
     GiveUp {
         /// Compare with this.
         at: Revision,
     },
 }
 
-/// Decides it.
-pub fn next(view: &WorkloadView<'_>, now_unix_ms: u64) -> WakeStep {
+/// Decides it. `abandoned`: every live replica votes that the workload is idle, and they speak for all nodes; clients that
+/// wait, or come again within `idleAfter`, are activity.
+pub fn next(view: &WorkloadView<'_>, abandoned: bool, now_unix_ms: u64) -> WakeStep {
     let (Some(wake), Some(facts)) = (view.open_wake(), view.facts) else { return WakeStep::Nothing };
     if let Some(drain) = view.drain()
         && drain.record.is_open()
@@ -56,9 +57,8 @@ pub fn next(view: &WorkloadView<'_>, now_unix_ms: u64) -> WakeStep {
     if !endpoints.is_empty() {
         return WakeStep::Retire { at: wake.revision, endpoints };
     }
-    if wake.record.last_error.is_some()
-        && now_unix_ms.saturating_sub(wake.record.opened_unix_ms) > millis(patience(view))
-    {
+    let refused_for = now_unix_ms.saturating_sub(wake.record.opened_unix_ms);
+    if abandoned || (wake.record.last_error.is_some() && refused_for > millis(patience(view))) {
         return WakeStep::GiveUp { at: wake.revision };
     }
     if facts.replicas == 0 {
@@ -103,6 +103,10 @@ pub fn retry_after(attempts: u32) -> Duration {
 mod tests {
     use super::*;
     use crate::model::fixture::Fixture;
+
+    fn next(view: &WorkloadView<'_>, now_unix_ms: u64) -> WakeStep {
+        super::next(view, false, now_unix_ms)
+    }
 
     #[test]
     fn a_demanded_cold_workload_is_scaled_with_the_version_seen_at_zero() {
@@ -165,6 +169,14 @@ mod tests {
         }
         assert!(matches!(next(&fixture.view(), 121_000), WakeStep::ScaleUp { .. }));
         assert_eq!(next(&fixture.view(), 121_001), WakeStep::GiveUp { at: Revision(7) });
+    }
+
+    #[test]
+    fn a_wake_that_nobody_waits_for_any_more_is_given_up_unless_its_pods_are_there() {
+        let never_ready = Fixture::cold().replicas(1).wake_state(WakeState::Scaled);
+        assert_eq!(super::next(&never_ready.view(), true, 2_000), WakeStep::GiveUp { at: Revision(7) });
+        let ready = Fixture::cold().ready(&["pod-1"]).wake_state(WakeState::Scaled);
+        assert!(matches!(super::next(&ready.view(), true, 2_000), WakeStep::Retire { .. }));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::publish::Published;
 use super::records::Records;
 use super::timeline::Timelines;
 use super::{CoreOptions, drains, lead, sessions};
+use crate::admin::Lacks;
 use crate::execute::{Job, JobDone, Outcome, Subject};
 use crate::model::{Fact, Inventory, Revision, Term, Touched};
 use crate::plan::wake::retry_after;
@@ -35,6 +36,8 @@ pub(super) enum Later {
     Subject(Subject),
     /// Whether a workload has become idle.
     Idle(WorkloadId),
+    /// Whether a workload's wake is late.
+    Deadline(WorkloadId),
     /// Workloads that wait for their turn to be offered.
     Led,
     /// Structural resources wait to be published together.
@@ -139,6 +142,10 @@ impl Core {
                     self.look(&Subject::Workload(workload.clone()));
                     self.report(&workload);
                 }
+                Later::Deadline(workload) => {
+                    self.look_at_failure(&workload);
+                    self.report(&workload);
+                }
                 Later::Led => self.look_at_led(),
                 Later::Structure => self.publish_structure(),
             }
@@ -154,6 +161,16 @@ impl Core {
     /// Whether facts and records are loaded, and this replica is registered: it may serve.
     pub fn is_ready(&self) -> bool {
         self.published.whole && self.is_registered()
+    }
+
+    /// What keeps this replica from serving.
+    pub fn lacks(&self) -> Lacks {
+        Lacks {
+            facts: !self.inventory.is_complete(),
+            records: !self.loaded,
+            registration: !self.is_registered(),
+            resources: !self.published.whole,
+        }
     }
 
     pub(super) fn effect(&mut self, effect: Effect) {

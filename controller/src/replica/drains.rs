@@ -168,12 +168,13 @@ impl Core {
         }
     }
 
-    /// Rule V2: votes only for workloads that are up, and idle on all nodes that have their session here.
+    /// Rule V2: votes only for workloads that are up, and idle on all nodes that have their session here. Those whose pods
+    /// never became ready are up too: nobody waits for them any more.
     pub(super) fn look_at_idleness(&mut self, workload: &WorkloadId) {
         let view = self.inventory.view(workload);
-        let up = view.has_usable() && view.facts.is_some_and(|facts| facts.replicas > 0);
         let now = self.now.moment;
-        let mut idle = up && !view.upstreams.is_empty() && view.open_wake().is_none();
+        let up = view.facts.is_some_and(|facts| facts.replicas > 0);
+        let mut idle = up && !view.upstreams.is_empty();
         let mut then = now;
         for upstream in &view.upstreams {
             let after = upstream.facts.spec.idle_after;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use zenvoy_shared::id::{DrainId, NodeId, WorkloadId};
+use zenvoy_shared::id::{DrainId, NodeId, UpstreamId, WorkloadId};
 
 use super::core::{Core, Later};
 use super::drains::with_state;
@@ -35,6 +35,8 @@ pub(super) struct Led {
     draining: BTreeSet<WorkloadId>,
     /// Workloads whose open wake does not go on, with the reason that was told last.
     pub(super) failing: BTreeMap<WorkloadId, String>,
+    /// Upstreams whose configuration asks for what is not there, with what was told last.
+    pub(super) unserved: BTreeMap<UpstreamId, Problem>,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +104,8 @@ impl Core {
         if view.facts.is_none() {
             return self.forget(workload, term);
         }
-        let wake = wake::next(&view, self.now.unix_ms());
+        let abandoned = view.open_wake().is_some() && self.is_idle_everywhere(workload);
+        let wake = wake::next(&view, abandoned, self.now.unix_ms());
         if wake != WakeStep::Nothing {
             return self.lead_wake(workload, wake, term);
         }
@@ -201,12 +204,14 @@ impl Core {
 
     // === drain ===
 
+    fn is_idle_everywhere(&self, workload: &WorkloadId) -> bool {
+        self.records.all_vote_idle(workload) && self.records.votes_speak_for_all_nodes()
+    }
+
     fn lead_drain(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
         let view = self.inventory.view(workload);
         let open = view.drain().is_some_and(|drain| drain.record.is_open());
-        let all_vote_idle = self.records.all_vote_idle(workload)
-            && self.records.votes_speak_for_all_nodes()
-            && !self.is_left_alone(workload);
+        let all_vote_idle = self.is_idle_everywhere(workload) && !self.is_left_alone(workload);
         if !open && !all_vote_idle {
             self.free_slot(workload);
             return None;
@@ -282,7 +287,7 @@ impl Core {
     fn offer(
         &mut self,
         workload: &WorkloadId,
-        upstreams: Vec<zenvoy_shared::id::UpstreamId>,
+        upstreams: Vec<UpstreamId>,
         replicas: u32,
         term: Term,
     ) -> Option<Job> {

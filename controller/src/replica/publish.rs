@@ -13,7 +13,7 @@ use zenvoy_xds::core::Change;
 use super::core::{Core, Later};
 use super::event::Effect;
 use crate::execute::Subject;
-use crate::model::{Problem, Route, Target, UpstreamFacts, UpstreamView};
+use crate::model::{Problem, Route, Target, UpstreamFacts, UpstreamView, WorkloadFacts, WorkloadView};
 use crate::plan::wake::retry_after;
 use crate::translate::{
     ROUTE_CONFIGURATION, assignment, cluster, held, http_listener, route_configuration, settle, tcp_listener,
@@ -24,6 +24,9 @@ use crate::translate::{
 const GATHER: Duration = Duration::from_millis(50);
 /// ...and longer by this much for each thousand upstreams in the route configuration.
 const GATHER_PER_THOUSAND: Duration = Duration::from_millis(50);
+
+/// Where nobody knows when the next try comes, clients may come again after this.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(10);
 
 /// What is served, as far as the next change needs to know it.
 #[derive(Debug, Default)]
@@ -163,29 +166,36 @@ impl Core {
         let Some(address) = self.records.address(id) else {
             return change(HELD_UPSTREAM, id.to_string(), None);
         };
-        let (route, attempts) = self.route(id, facts);
+        let (route, retry_after) = self.route(id, facts);
         let workload = match &facts.target {
             Target::Workload(workload) => Some(workload),
             Target::Unresolved(_) => None,
         };
-        // What a client is asked to wait grows with what was tried in vain.
-        let pause = retry_after(attempts).max(Duration::from_secs(1));
-        set(HELD_UPSTREAM, id.to_string(), &held(id, workload, &facts.spec, &route, address, pause))
+        set(HELD_UPSTREAM, id.to_string(), &held(id, workload, &facts.spec, &route, address, retry_after))
     }
 
-    /// Where an upstream's traffic goes, and how often its wake was tried.
-    pub(super) fn route(&self, id: &UpstreamId, facts: &UpstreamFacts) -> (Route, u32) {
+    /// Where an upstream's traffic goes, and after how long clients that are failed may come again.
+    pub(super) fn route(&self, id: &UpstreamId, facts: &UpstreamFacts) -> (Route, Duration) {
         match &facts.target {
-            Target::Unresolved(problem) => (Route::Fail(problem.clone()), 0),
+            Target::Unresolved(problem) => (Route::Fail(problem.clone()), UNKNOWN_PAUSE),
             Target::Workload(workload) => {
                 let view = self.inventory.view(workload);
-                let attempts = view.open_wake().map_or(0, |wake| wake.record.attempts);
                 let endpoints = view.upstreams.iter().find(|upstream| upstream.id == id);
                 let endpoints = endpoints.map_or(&[][..], |upstream| upstream.endpoints);
-                (view.route(&UpstreamView { id, facts, endpoints }), attempts)
+                (view.route(&UpstreamView { id, facts, endpoints }), client_pause(&view))
             }
         }
     }
+}
+
+/// What a client is asked to wait grows with what was tried in vain: starts of pods, else scale writes.
+fn client_pause(view: &WorkloadView<'_>) -> Duration {
+    let pause = match view.facts {
+        None => UNKNOWN_PAUSE,
+        Some(WorkloadFacts { problem: Some(_), back_off, .. }) => back_off.unwrap_or(UNKNOWN_PAUSE),
+        Some(_) => view.open_wake().map_or(Duration::ZERO, |wake| retry_after(wake.record.attempts)),
+    };
+    pause.max(Duration::from_secs(1))
 }
 
 fn set(url: &str, name: String, message: &impl Message) -> Change {

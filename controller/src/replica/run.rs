@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
+use zenvoy_shared::fault::Faults;
 use zenvoy_shared::id::ControllerId;
 use zenvoy_shared::proto::HELD_UPSTREAM;
 use zenvoy_shared::tls::Live;
@@ -19,7 +20,7 @@ use zenvoy_xds::server::Server;
 use super::effects::Hands;
 use super::gate::Gate;
 use super::{Core, CoreOptions, Event, Now};
-use crate::admin;
+use crate::admin::{self, Lacks};
 use crate::execute::Executor;
 use crate::leader::{self, Electing};
 use crate::model::{Fact, Replica};
@@ -137,12 +138,14 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     let (lease, lease_events) = mpsc::channel(4);
     let sessions =
         SessionService::new(me.id.to_string(), port.access(), urgent.clone(), move || clock.moment());
-    let (ready, ready_state) = watch::channel(false);
+    let (lacks, lacks_state) = watch::channel(Lacks::EVERYTHING);
     let (reachable, reachable_state) = watch::channel(false);
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
     if let Some(listener) = admin_listener {
-        let state = admin::State::new(me.clone(), ready_state, xds.clone(), sessions.clone(), port.clone());
+        let on = admin::Parts { source: parts.source.describe(), store: parts.store.describe() };
+        let state =
+            admin::State::new(me.clone(), on, lacks_state, xds.clone(), sessions.clone(), port.clone());
         tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
     }
     tasks.spawn("the xDS server", serve(port, listener, xds.clone(), sessions.clone(), stop.clone()));
@@ -157,7 +160,7 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
         core: Core::new(options.core(me)),
         hands: Hands::new(xds, sessions, gate, parts.reporter, executor, urgent),
         clock,
-        ready,
+        lacks,
         reachable,
     };
     let inputs = Inputs { urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
@@ -231,15 +234,23 @@ async fn loaded(
     stop: &CancellationToken,
 ) -> Option<(crate::store::Snapshot, mpsc::Receiver<WatchEvent>)> {
     let mut pause = Duration::from_millis(100);
+    let faults = Faults::default();
     loop {
         let attempt = async {
             let snapshot = store.read(Room::All).await?;
             let steps = store.watch(snapshot.revision).await?;
             Ok::<_, crate::store::StoreError>((snapshot, steps))
         };
-        match attempt.await {
+        let attempt = tokio::select! {
+            () = stop.cancelled() => return None,
+            attempt = attempt => attempt,
+        };
+        match attempt {
             Ok(loaded) => return Some(loaded),
-            Err(error) => warn!(%error, "the store cannot be read yet"),
+            Err(error) if faults.is_news(&error.to_string(), Instant::now()) => {
+                warn!("{} cannot be read yet: {error}", store.describe());
+            }
+            Err(error) => debug!(%error, "the store cannot be read yet"),
         }
         tokio::select! {
             () = stop.cancelled() => return None,
@@ -319,7 +330,7 @@ struct Mind {
     core: Core,
     hands: Hands,
     clock: Clock,
-    ready: watch::Sender<bool>,
+    lacks: watch::Sender<Lacks>,
     reachable: watch::Sender<bool>,
 }
 
@@ -355,8 +366,8 @@ impl Mind {
         for effect in self.core.handle(event, self.clock.now()) {
             self.hands.carry_out(effect);
         }
-        let ready = self.core.is_ready();
-        self.ready.send_if_modified(|known| std::mem::replace(known, ready) != ready);
+        let lacks = self.core.lacks();
+        self.lacks.send_if_modified(|known| std::mem::replace(known, lacks) != lacks);
     }
 }
 

@@ -19,6 +19,7 @@ impl Core {
             let status = self.status(id, facts);
             self.effect(Effect::Status(id.clone(), status));
         }
+        self.look_at_configuration(id);
     }
 
     fn status(&self, id: &UpstreamId, facts: &UpstreamFacts) -> Status {
@@ -55,6 +56,14 @@ impl Core {
         if let (Route::Fail(problem), _) = self.route(id, facts) {
             return Some(problem);
         }
+        self.unserved(id).or_else(|| match &facts.target {
+            Target::Workload(workload) => self.late(workload),
+            Target::Unresolved(_) => None,
+        })
+    }
+
+    /// What its configuration asks for and does not get.
+    pub(super) fn unserved(&self, id: &UpstreamId) -> Option<Problem> {
         if self.published.exhausted.contains(id) {
             return Some(Problem {
                 reason: "PortPoolExhausted".into(),

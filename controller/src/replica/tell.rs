@@ -1,10 +1,14 @@
-//! What the leader tells people of wakes that fail and of drains that end. In: the view and records; out: occasions.
+//! What the leader tells people of wakes that fail, of drains that end, and of what was configured in vain. In: the view
+//! and records; out: occasions.
 
-use zenvoy_shared::id::WorkloadId;
+use std::time::Duration;
 
-use super::core::Core;
+use zenvoy_shared::duration::Span;
+use zenvoy_shared::id::{UpstreamId, WorkloadId};
+
+use super::core::{Core, Later};
 use super::event::Effect;
-use crate::model::{DrainRecord, DrainState, Problem};
+use crate::model::{DrainRecord, DrainState, Problem, Target, WorkloadView};
 use crate::report::{Happening, Occasion};
 
 impl Core {
@@ -14,8 +18,12 @@ impl Core {
             return;
         }
         let view = self.inventory.view(workload);
-        let problem = view.facts.and_then(|facts| facts.problem.clone());
-        match problem.filter(|_| view.open_wake().is_some() && !view.has_usable()) {
+        let wakes = view.open_wake().is_some() && !view.has_usable();
+        let problem = view.facts.filter(|_| wakes).and_then(|facts| facts.problem.clone());
+        if wakes && problem.is_none() {
+            self.await_deadline(workload);
+        }
+        match problem.or_else(|| self.late(workload)) {
             Some(problem) => {
                 let told = self.led.failing.insert(workload.clone(), problem.reason.clone());
                 if told.as_ref() != Some(&problem.reason) {
@@ -23,6 +31,45 @@ impl Core {
                 }
             }
             None => drop(self.led.failing.remove(workload)),
+        }
+    }
+
+    /// The open wake has taken longer than any client was held for: they were told so, and people are.
+    pub(super) fn late(&self, workload: &WorkloadId) -> Option<Problem> {
+        let view = self.inventory.view(workload);
+        let (timeout, left) = time_left(&view, self.now.unix_ms())?;
+        (left.is_zero() && !view.has_usable()).then(|| Problem {
+            reason: "WakeDeadline".into(),
+            message: format!(
+                "{} did not become ready within the wake timeout of {}; its output and its readiness check may say why",
+                workload.name,
+                Span(timeout)
+            ),
+        })
+    }
+
+    fn await_deadline(&mut self, workload: &WorkloadId) {
+        let left = time_left(&self.inventory.view(workload), self.now.unix_ms());
+        if let Some((_, left)) = left.filter(|(_, left)| !left.is_zero()) {
+            self.later.by(Later::Deadline(workload.clone()), self.now.moment.after(left));
+        }
+    }
+
+    /// A claim that another upstream won, or an activator address that is not there: told once for each reason, and again
+    /// after it was mended.
+    pub(super) fn look_at_configuration(&mut self, id: &UpstreamId) {
+        if self.term.is_none() {
+            return;
+        }
+        let target = self.inventory.upstreams().get(id).map(|facts| facts.target.clone());
+        // What has no target is told that first.
+        let (Some(Target::Workload(workload)), Some(problem)) = (target, self.unserved(id)) else {
+            self.led.unserved.remove(id);
+            return;
+        };
+        if self.led.unserved.insert(id.clone(), problem.clone()).as_ref() != Some(&problem) {
+            let what = Happening::Unserved(problem);
+            self.effect(Effect::Happened(Occasion { workload, upstream: id.clone(), what }));
         }
     }
 
@@ -42,4 +89,12 @@ impl Core {
             self.effect(Effect::Happened(Occasion { workload: workload.clone(), upstream, what }));
         }
     }
+}
+
+/// The wake timeout of an open wake, and what is left of it.
+fn time_left(view: &WorkloadView<'_>, now_unix_ms: u64) -> Option<(Duration, Duration)> {
+    let wake = view.open_wake()?;
+    let timeout = view.upstreams.iter().map(|upstream| upstream.facts.spec.wake_timeout).max()?;
+    let taken = Duration::from_millis(now_unix_ms.saturating_sub(wake.record.opened_unix_ms));
+    Some((timeout, timeout.saturating_sub(taken)))
 }

@@ -59,6 +59,8 @@ pub enum Happening {
     Woken(WakeTimeline),
     /// A wake does not go on; held clients are told.
     WakeFailed(Problem),
+    /// What the user configured is not there to be had: a host or port of another upstream, an activator address.
+    Unserved(Problem),
     /// It is scaled to zero and nothing of it runs.
     Slept,
     /// A drain was withdrawn before its commit.

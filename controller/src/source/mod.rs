@@ -15,6 +15,9 @@ use crate::model::{Fact, Problem, WorkloadFacts};
 /// Where facts come from.
 #[async_trait]
 pub trait Source: Send + 'static {
+    /// Where facts come from, as a person knows it.
+    fn describe(&self) -> String;
+
     /// Says what exists, then [`Fact::Complete`], then every change, until `stop`. Faults on the way are mended inside;
     /// an error is final.
     async fn run(

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use zenvoy_shared::fault::Faults;
 
 use super::{LeaseId, Store};
 
@@ -17,6 +18,7 @@ pub async fn keep(
     tell: mpsc::Sender<Option<LeaseId>>,
     stop: CancellationToken,
 ) {
+    let faults = Faults::default();
     while !stop.is_cancelled() {
         // Taken before the call: the lease cannot end sooner than this says.
         let asked = Instant::now();
@@ -34,7 +36,9 @@ pub async fn keep(
                 }
             }
             Err(error) => {
-                warn!(%error, "no lease: nothing is drained or allocated until the store answers");
+                if faults.is_news(&error.to_string(), std::time::Instant::now()) {
+                    warn!(%error, "no lease: nothing is drained or allocated until the store answers");
+                }
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(ttl / 10) => {}

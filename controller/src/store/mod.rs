@@ -149,6 +149,11 @@ pub const WATCH_BUFFER: usize = 1024;
 /// The decisions of a cluster.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Where it is, as a person knows it.
+    fn describe(&self) -> String {
+        "the store".into()
+    }
+
     /// Carries out a transaction.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
 

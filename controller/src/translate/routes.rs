@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use envoy_types::pb::envoy::config::core::v3::{DataSource, HeaderValue, HeaderValueOption};
 use envoy_types::pb::envoy::config::route::v3::retry_policy::RetryBackOff;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{
-    RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+    DirectResponseAction, RetryPolicy, Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 use zenvoy_shared::id::UpstreamId;
 
@@ -26,9 +29,43 @@ pub fn route_configuration(
     domains: &BTreeMap<UpstreamId, Vec<String>>,
     spec: impl Fn(&UpstreamId) -> Option<UpstreamSpec>,
 ) -> RouteConfiguration {
-    let virtual_hosts =
-        domains.iter().filter_map(|(id, domains)| Some(virtual_host(id, domains, &spec(id)?))).collect();
+    let of = |(id, domains): (&UpstreamId, &Vec<String>)| Some(virtual_host(id, domains, &spec(id)?));
+    let virtual_hosts = domains.iter().filter_map(of).chain([unknown_host()]).collect();
     RouteConfiguration { name: ROUTE_CONFIGURATION.into(), virtual_hosts, ..Default::default() }
+}
+
+/// Whoever asks for a host that no upstream has is told so, by Envoy itself; its words for gRPC are `UNIMPLEMENTED`.
+fn unknown_host() -> VirtualHost {
+    const BODY: &str = "{\"reason\":\"UnknownHost\",\"message\":\"no upstream has this host\"}\n";
+    let body = DataSource { specifier: Some(Specifier::InlineString(BODY.into())), ..Default::default() };
+    VirtualHost {
+        // No upstream's name: those have a slash.
+        name: "unknown-host".into(),
+        domains: vec!["*".into()],
+        routes: vec![Route {
+            r#match: Some(every_path()),
+            action: Some(Action::DirectResponse(DirectResponseAction {
+                status: 404,
+                body: Some(body),
+                ..Default::default()
+            })),
+            response_headers_to_add: vec![HeaderValueOption {
+                header: Some(HeaderValue {
+                    key: "content-type".into(),
+                    value: "application/json".into(),
+                    ..Default::default()
+                }),
+                append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+fn every_path() -> RouteMatch {
+    RouteMatch { path_specifier: Some(PathSpecifier::Prefix("/".into())), ..Default::default() }
 }
 
 fn virtual_host(id: &UpstreamId, domains: &[String], spec: &UpstreamSpec) -> VirtualHost {
@@ -36,10 +73,7 @@ fn virtual_host(id: &UpstreamId, domains: &[String], spec: &UpstreamSpec) -> Vir
         name: id.to_string(),
         domains: domains.to_vec(),
         routes: vec![Route {
-            r#match: Some(RouteMatch {
-                path_specifier: Some(PathSpecifier::Prefix("/".into())),
-                ..Default::default()
-            }),
+            r#match: Some(every_path()),
             action: Some(Action::Route(RouteAction {
                 cluster_specifier: Some(ClusterSpecifier::Cluster(id.to_string())),
                 timeout: Some(seconds(Duration::ZERO)),

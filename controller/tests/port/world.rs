@@ -103,6 +103,10 @@ struct Nothing;
 
 #[async_trait]
 impl Source for Nothing {
+    fn describe(&self) -> String {
+        "nothing".into()
+    }
+
     async fn run(
         self: Box<Self>,
         facts: mpsc::Sender<Fact>,

@@ -242,7 +242,8 @@ impl World {
             generation: self.seen_object.version.into(),
             observed_generation: self.seen_object.version.into(),
         };
-        let facts = WorkloadFacts { version, replicas: self.seen_object.replicas, problem: None };
+        let facts =
+            WorkloadFacts { version, replicas: self.seen_object.replicas, problem: None, back_off: None };
         inventory.apply(Fact::Workload(workload(), facts));
         let endpoints = self.seen_ready.iter().map(|pod| Endpoint {
             address: SocketAddr::from((Ipv4Addr::new(10, 42, 0, *pod), 80)),
@@ -293,7 +294,7 @@ impl World {
 
     fn plan_wake(&mut self, rules: Rules) {
         let (inventory, id) = (self.inventory(rules), workload());
-        match wake::next(&inventory.view(&id), 0) {
+        match wake::next(&inventory.view(&id), false, 0) {
             WakeStep::Nothing => {}
             WakeStep::ScaleUp { replicas, resource_version, .. } => {
                 self.patch(replicas, resource_version.parse().expect("a number"));

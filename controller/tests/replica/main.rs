@@ -231,6 +231,69 @@ async fn a_wake_whose_pods_fail_is_told_once_for_each_reason() {
 }
 
 #[tokio::test]
+async fn clients_of_a_failing_workload_are_asked_to_wait_as_long_as_its_next_try_does() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.holds("node-1", true).await;
+    for seconds in [1, 20, 300] {
+        world.pods_back_off(Some(Duration::from_secs(seconds))).await;
+        assert_eq!(world.retry_after(), Duration::from_secs(seconds));
+    }
+    world.pods_back_off(Some(Duration::from_millis(200))).await;
+    assert_eq!(world.retry_after(), Duration::from_secs(1), "never less than a second");
+    world.pods_back_off(None).await;
+    assert_eq!(world.retry_after(), Duration::from_secs(10), "nobody knows when");
+}
+
+#[tokio::test]
+async fn a_wake_past_its_timeout_is_a_condition_and_is_told_once_until_a_pod_is_ready() {
+    let late =
+        |what: &Happening| matches!(what, Happening::WakeFailed(problem) if problem.reason == "WakeDeadline");
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.holds("node-1", true).await;
+    world.wait(Duration::from_secs(59)).await;
+    assert_eq!((world.ready_reason(), world.happened(late)), ("Ready".into(), 0));
+    world.wait(Duration::from_secs(2)).await;
+    assert_eq!((world.ready_reason(), world.happened(late)), ("WakeDeadline".into(), 1));
+    assert_eq!(world.verdict(), "hold", "it may still become ready");
+    world.wait(Duration::from_secs(600)).await;
+    assert_eq!(world.happened(late), 1);
+    world.pod_ready("pod-1").await;
+    assert_eq!(world.ready_reason(), "Ready");
+    assert_eq!(world.verdict(), "forward 10.42.0.1:80");
+}
+
+#[tokio::test]
+async fn a_lost_host_is_told_once_for_each_time_it_is_lost() {
+    let lost =
+        |what: &Happening| matches!(what, Happening::Unserved(problem) if problem.reason == "HostConflict");
+    let mut world = World::started().await;
+    world.opt_in_with_host("first", "shop.example").await;
+    world.opt_in_with_host("second", "shop.example").await;
+    world.opt_in("third").await;
+    assert_eq!(world.happened(lost), 1);
+    world.opt_in_with_host("second", "other.example").await;
+    assert_eq!(world.happened(lost), 1);
+    world.opt_in_with_host("second", "shop.example").await;
+    assert_eq!(world.happened(lost), 2);
+}
+
+#[tokio::test]
+async fn an_exhausted_pool_is_told_once_for_each_upstream_without_an_address() {
+    let exhausted = |what: &Happening| matches!(what, Happening::Unserved(problem) if problem.reason == "PortPoolExhausted");
+    let mut world = World::started().await;
+    for service in 1..100 {
+        world.opt_in(&format!("service-{service}")).await;
+    }
+    assert_eq!(world.happened(exhausted), 0);
+    world.opt_in("one-too-many").await;
+    world.opt_in("two-too-many").await;
+    world.wait(Duration::from_secs(60)).await;
+    assert_eq!(world.happened(exhausted), 2);
+}
+
+#[tokio::test]
 async fn a_status_write_between_pin_and_patch_is_pinned_anew_and_a_spec_change_is_respected() {
     let mut world = World::awake().await;
     world.idle_past_limit().await;

@@ -45,6 +45,7 @@ struct Object {
     refuses: bool,
     on_next_scale: Option<Meddle>,
     problem: Option<Problem>,
+    back_off: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,7 @@ impl Object {
             },
             replicas: self.replicas,
             problem: self.problem.clone(),
+            back_off: self.back_off,
         }
     }
 }
@@ -295,7 +297,15 @@ impl World {
     // === facts ===
 
     pub(crate) async fn opt_in(&mut self, service: &str) {
-        let spec = UpstreamSpec { idle_after: IDLE_AFTER, ..UpstreamSpec::default() };
+        self.opt_in_as(service, UpstreamSpec::default()).await;
+    }
+
+    pub(crate) async fn opt_in_with_host(&mut self, service: &str, host: &str) {
+        self.opt_in_as(service, UpstreamSpec { hosts: vec![host.into()], ..UpstreamSpec::default() }).await;
+    }
+
+    async fn opt_in_as(&mut self, service: &str, spec: UpstreamSpec) {
+        let spec = UpstreamSpec { idle_after: IDLE_AFTER, ..spec };
         let facts = UpstreamFacts { spec, target: Target::Workload(workload()), created: 0 };
         self.event(Event::Fact(Fact::Upstream(UpstreamId::new("shop", service, 80), facts))).await;
         self.see_object().await;
@@ -341,6 +351,12 @@ impl World {
         let problem = reason.map(|reason| Problem { reason: reason.into(), message: "pod cart-1".into() });
         self.api.0.lock().expect("not poisoned").problem = problem;
         self.see_object().await;
+    }
+
+    /// A crash loop whose next start waits so long.
+    pub(crate) async fn pods_back_off(&mut self, wait: Option<Duration>) {
+        self.api.0.lock().expect("not poisoned").back_off = wait;
+        self.pods_fail(Some("CrashLoop")).await;
     }
 
     pub(crate) fn touch_status_on_next_scale(&self) {
@@ -430,6 +446,20 @@ impl World {
 
     pub(crate) fn phase(&self) -> Phase {
         self.statuses[&cart()].phase
+    }
+
+    /// Why connections to the service are served, or are not.
+    pub(crate) fn ready_reason(&self) -> String {
+        let ready = self.statuses[&cart()].conditions.iter().find(|condition| condition.kind == "Ready");
+        ready.expect("always said").problem.reason.clone()
+    }
+
+    /// What clients are asked to wait.
+    pub(crate) fn retry_after(&self) -> Duration {
+        match self.held[&cart().to_string()].verdict.as_ref().expect("a verdict") {
+            Verdict::Fail(fail) => Duration::from_millis(fail.retry_after_ms),
+            verdict => panic!("not failed: {verdict:?}"),
+        }
     }
 
     pub(crate) fn happened(&self, what: impl Fn(&Happening) -> bool) -> usize {

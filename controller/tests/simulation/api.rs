@@ -90,6 +90,7 @@ impl State {
             },
             replicas: self.replicas,
             problem: None,
+            back_off: None,
         }
     }
 

@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use zenvoy_shared::duration::Span;
+
 use crate::table::{Held, Verdict};
 
 /// The pause after the first failed dial; it doubles up to the longest.
@@ -178,13 +180,14 @@ impl Machine {
     }
 
     fn late(&self, held: &Held) -> Failure {
-        let seconds = held.wake_timeout.as_secs_f32();
-        let tried =
-            self.last_dial.as_ref().map(|error| format!("; last attempt: {error}")).unwrap_or_default();
-        Failure::own(
-            reason::WAKE_DEADLINE,
-            format!("{} did not accept within its wake timeout of {seconds} s{tried}", held.upstream),
-        )
+        let (upstream, within) = (&held.upstream, Span(held.wake_timeout));
+        let message = match &self.last_dial {
+            None => format!("{upstream} did not become ready within its wake timeout of {within}"),
+            Some(error) => format!(
+                "{upstream} became ready, but did not accept within its wake timeout of {within}; last attempt: {error}"
+            ),
+        };
+        Failure::own(reason::WAKE_DEADLINE, message)
     }
 }
 

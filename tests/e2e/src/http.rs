@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 /// What a server answered.
@@ -75,6 +75,34 @@ pub async fn send(to: SocketAddr, method: &str, host: &str, path: &str) -> Resul
         // The connection may end with the answer still on its way to us.
         _ = connection => exchange.await,
     }
+}
+
+/// One call of gRPC, with an empty message, over HTTP/2 without TLS. What is not served is told in the headers.
+///
+/// # Errors
+/// When no answer came.
+///
+/// # Panics
+/// When the host is no valid one.
+pub async fn call(to: SocketAddr, host: &str) -> Result<Answer, Failure> {
+    let stream = TcpStream::connect(to).await.map_err(|error| Failure::new("connect", &error))?;
+    let failed = |error: hyper::Error| Failure::new("call", &error);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .map_err(failed)?;
+    let running = tokio::spawn(connection);
+    let message = Full::new(Bytes::from_static(&[0; 5]));
+    let request = Request::post(format!("http://{host}/shop.Cart/Get"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    let response =
+        sender.send_request(request.body(message).expect("a valid request")).await.map_err(failed)?;
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| Failure::new("body", &error))?.to_bytes();
+    running.abort();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
 }
 
 /// A request without a body.

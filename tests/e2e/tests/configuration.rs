@@ -130,7 +130,7 @@ fn of_two_services_that_claim_a_host_the_older_keeps_it_and_the_other_is_told() 
             .await;
         let newer = Backend::http("newer").set("hosts", "shop.example,own.example");
         zenvoy.create(&newer).await;
-        shown(&zenvoy, &newer, "HostConflict", &["shop.example", "older"]).await;
+        told(&zenvoy, &newer, "HostConflict", &["shop.example", "older"]).await;
         for (host, pod) in [
             ("shop.example", "older-"),
             ("own.example", "newer-"),

@@ -79,6 +79,7 @@ fn a_connection_is_held_until_its_deadline_and_not_beyond_the_limit() {
         zenvoy.create(&never).await;
         zenvoy.create(&few).await;
         refused(&zenvoy, &never, "WakeDeadline").await;
+        told(&zenvoy.cluster, &never, "WakeDeadline").await;
 
         let report = load::together(&zenvoy.http(&few, "/"), 20).await;
         let served = report.0.iter().filter(|record| record.result.is_ok()).count();

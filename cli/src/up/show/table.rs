@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zenvoy_controller::model::Phase;
+use zenvoy_controller::model::{Phase, Problem};
 use zenvoy_controller::report::Status;
 use zenvoy_shared::id::UpstreamId;
 
@@ -65,7 +65,7 @@ fn row(view: &View<'_>, id: &UpstreamId, status: &Status) -> [String; 7] {
     let dash = || "-".to_owned();
     let ago = |since: Option<u64>| since.map_or_else(dash, |since| words::ago(since, view.now_unix_ms));
     let phase = match failure(status) {
-        Some(reason) => reason.to_owned(),
+        Some(problem) => problem.reason.clone(),
         None => words::phase(status.phase).to_owned(),
     };
     [
@@ -80,9 +80,9 @@ fn row(view: &View<'_>, id: &UpstreamId, status: &Status) -> [String; 7] {
 }
 
 /// Why connections are not served, if they are not.
-pub(super) fn failure(status: &Status) -> Option<&str> {
+pub(super) fn failure(status: &Status) -> Option<&Problem> {
     let ready = status.conditions.iter().find(|condition| condition.kind == "Ready")?;
-    (!ready.holds).then_some(ready.problem.reason.as_str())
+    (!ready.holds).then_some(&ready.problem)
 }
 
 fn paint(text: &str, status: &Status, colour: Colour) -> String {
@@ -98,7 +98,7 @@ fn paint(text: &str, status: &Status, colour: Colour) -> String {
 
 #[cfg(test)]
 mod tests {
-    use zenvoy_controller::model::{Condition, Problem};
+    use zenvoy_controller::model::Condition;
 
     use super::*;
 

@@ -9,7 +9,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ConfigExt};
 use kube::{Client, Config};
 use tower::{BoxError, Layer, ServiceExt};
-use tracing::info;
+use tracing::{debug, info};
+use zenvoy_shared::fault::causes;
 
 /// A dead connection is noticed after an interval and a timeout, also while nothing is asked.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -47,22 +48,26 @@ pub async fn connect(config: &Config) -> Result<Client, ConnectError> {
         return plain().map_err(failed);
     }
     let http2 = http2(config).map_err(failed)?;
-    if answers(&http2).await {
-        return Ok(http2);
-    }
+    let Err(unanswered) = answers(&http2).await else { return Ok(http2) };
     let http1 = plain().map_err(failed)?;
-    if answers(&http1).await {
-        info!(url = %config.cluster_url, "no HTTP/2 on the way to the Kubernetes API; HTTP/1.1 is used");
-        return Ok(http1);
+    match answers(&http1).await {
+        Ok(()) => {
+            info!(url = %config.cluster_url, "no HTTP/2 on the way to the Kubernetes API; HTTP/1.1 is used");
+            Ok(http1)
+        }
+        Err(_) => {
+            debug!(url = %config.cluster_url, unanswered, "the Kubernetes API does not answer yet");
+            Ok(http2)
+        }
     }
-    Ok(http2)
 }
 
 /// Any answer will do, a refusal too.
-async fn answers(client: &Client) -> bool {
+async fn answers(client: &Client) -> Result<(), String> {
     match tokio::time::timeout(FIRST_ANSWER, client.apiserver_version()).await {
-        Ok(answer) => matches!(answer, Ok(_) | Err(kube::Error::Api(_))),
-        Err(_) => false,
+        Ok(Ok(_) | Err(kube::Error::Api(_))) => Ok(()),
+        Ok(Err(error)) => Err(causes(&error)),
+        Err(_) => Err(format!("no answer within {} s", FIRST_ANSWER.as_secs())),
     }
 }
 

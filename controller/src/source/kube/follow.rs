@@ -4,6 +4,7 @@
 //! deletion that falls into a broken one would be missed.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,8 +12,10 @@ use kube::api::Api;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::debug;
+use zenvoy_shared::fault::causes;
 
+use super::api_server::ApiServer;
 use super::board::Change;
 use super::relist::{Known, Steps};
 
@@ -23,6 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Watched<T, R, C> {
     /// For logs.
     pub(super) what: String,
+    pub(super) server: Arc<ApiServer>,
     pub(super) api: Api<T>,
     pub(super) config: watcher::Config,
     /// An object's key and what is kept of it.
@@ -67,7 +71,7 @@ where
                 return send(watched, known.clear(), out).await.map_or(Ended::Deserted, |()| Ended::Missing);
             }
             Err(error) => {
-                warn!(what = watched.what, %error, "the watch broke; it resumes");
+                watched.server.failed(&watched.what, &causes(&error));
                 tokio::select! {
                     () = out.closed() => return Ended::Deserted,
                     () = tokio::time::sleep(pause.next()) => continue,

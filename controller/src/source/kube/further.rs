@@ -1,6 +1,7 @@
 //! Workloads of further kinds: discovered when they become a target, watched by their metadata, read through `scale`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -8,16 +9,18 @@ use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::debug;
+use zenvoy_shared::fault::causes;
 use zenvoy_shared::id::WorkloadId;
 
-use super::Scope;
+use super::api_server::ApiServer;
 use super::board::{Change, Wants};
 use super::follow::{Ended, Pause, Watched, follow};
 use super::keep::Key;
 use super::kinds::Kinds;
 use super::lookup;
 use super::target::KindState;
+use super::watches::Ground;
 
 /// A kind that is not served may come with its definition.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -27,13 +30,8 @@ const READ_DEADLINE: Duration = Duration::from_secs(10);
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// Follows one kind for ever.
-pub(super) async fn kind(
-    kind: String,
-    client: Client,
-    kinds: Kinds,
-    scope: Scope,
-    out: mpsc::Sender<Change>,
-) {
+pub(super) async fn kind(kind: String, kinds: Kinds, ground: Ground) {
+    let Ground { client, server, scope, out } = ground;
     let mut pause = Pause::default();
     loop {
         let wait = match kinds.discover(&kind).await {
@@ -42,7 +40,7 @@ pub(super) async fn kind(
                     return;
                 }
                 let api = scope.api_with(client.clone(), &resource);
-                if objects(&kind, api, &out).await == Ended::Deserted {
+                if objects(&kind, server.clone(), api, &out).await == Ended::Deserted {
                     return;
                 }
                 pause = Pause::default();
@@ -57,7 +55,7 @@ pub(super) async fn kind(
                     ASK_AGAIN
                 }
                 None => {
-                    warn!(%error, "discovery failed; it is tried again");
+                    server.failed(&kind, &causes(&error));
                     pause.next()
                 }
             },
@@ -72,11 +70,13 @@ pub(super) async fn kind(
 /// Metadata only: their specs are of no form that is known here.
 async fn objects(
     kind: &str,
+    server: Arc<ApiServer>,
     api: Api<PartialObjectMeta<DynamicObject>>,
     out: &mpsc::Sender<Change>,
 ) -> Ended {
     let watched = Watched {
         what: kind.to_owned(),
+        server,
         api,
         config: watcher::Config::default(),
         read: |object: PartialObjectMeta<DynamicObject>| {

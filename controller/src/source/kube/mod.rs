@@ -4,6 +4,7 @@
 //! A pure `board` turns single changes into facts; around it are thin tasks: one per watch (`follow`), discovery
 //! and reads of further kinds (`further`), looks at pods that do not become ready (`inspect`).
 
+mod api_server;
 mod board;
 mod client;
 mod config;
@@ -28,6 +29,7 @@ mod watches;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,7 +46,9 @@ pub use self::report::{Desk, KubeReporter, ReportWriter};
 pub use self::scaler::KubeScaler;
 pub use self::urgency::Urgency;
 
+use self::api_server::ApiServer;
 use self::board::{Board, Change, Settled, Wants};
+use self::watches::Ground;
 use super::{Source, SourceError};
 use crate::model::Fact;
 
@@ -99,7 +103,12 @@ impl Kube {
         let (watches, first) = (clients.remove(0), clients.remove(0));
         let (desk, urgency) = (Desk::default(), Urgency::default());
         Ok(Self {
-            source: KubeSource::new(watches.clone(), options.clone(), desk.clone()),
+            source: KubeSource {
+                client: watches.clone(),
+                server: Arc::new(ApiServer::new(config.cluster_url.to_string())),
+                options: options.clone(),
+                desk: desk.clone(),
+            },
             scaler: KubeScaler::new(first, clients, urgency.clone()),
             reporter: KubeReporter::new(desk.clone()),
             writer: ReportWriter::new(watches, &options, desk, urgency),
@@ -110,15 +119,9 @@ impl Kube {
 /// Facts from the Kubernetes API.
 pub struct KubeSource {
     client: Client,
+    server: Arc<ApiServer>,
     options: KubeOptions,
     desk: Desk,
-}
-
-impl KubeSource {
-    /// `desk` is where the reporter finds what is wrong with users' objects.
-    pub fn new(client: Client, options: KubeOptions, desk: Desk) -> Self {
-        Self { client, options, desk }
-    }
 }
 
 /// Which namespaces are looked at.
@@ -159,6 +162,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[async_trait]
 impl Source for KubeSource {
+    fn describe(&self) -> String {
+        self.server.to_string()
+    }
+
     async fn run(
         self: Box<Self>,
         facts: mpsc::Sender<Fact>,
@@ -213,23 +220,27 @@ impl KubeSource {
 /// The tasks around the board.
 struct Around {
     tasks: JoinSet<()>,
-    client: Client,
+    ground: Ground,
     kinds: kinds::Kinds,
-    scope: Scope,
-    changed: mpsc::Sender<Change>,
     followed: BTreeSet<String>,
 }
 
 impl Around {
     fn start(source: &KubeSource, changed: mpsc::Sender<Change>, wants: watch::Receiver<Wants>) -> Self {
-        let (client, scope) = (source.client.clone(), Scope(source.options.namespace.clone()));
+        let client = source.client.clone();
+        let ground = Ground {
+            client: client.clone(),
+            server: source.server.clone(),
+            scope: Scope(source.options.namespace.clone()),
+            out: changed.clone(),
+        };
         let kinds = kinds::Kinds::new(client.clone());
         let mut tasks = JoinSet::new();
-        watches::start(&mut tasks, &client, &scope, &changed);
+        watches::start(&mut tasks, &ground);
         tasks.spawn(further::reads(client.clone(), kinds.clone(), wants.clone(), changed.clone()));
         let patience = source.options.unschedulable_after;
-        tasks.spawn(inspect::run(client.clone(), patience, wants, changed.clone()));
-        Self { tasks, client, kinds, scope, changed, followed: BTreeSet::new() }
+        tasks.spawn(inspect::run(client, patience, wants, changed));
+        Self { tasks, ground, kinds, followed: BTreeSet::new() }
     }
 
     /// Sees to what the board wants to know.
@@ -245,9 +256,7 @@ impl Around {
             if !self.followed.insert(kind.clone()) {
                 continue;
             }
-            let (client, kinds) = (self.client.clone(), self.kinds.clone());
-            let (scope, changed) = (self.scope.clone(), self.changed.clone());
-            self.tasks.spawn(further::kind(kind.clone(), client, kinds, scope, changed));
+            self.tasks.spawn(further::kind(kind.clone(), self.kinds.clone(), self.ground.clone()));
         }
     }
 }

@@ -211,6 +211,7 @@ impl Scaler for KubeScaler {
             problem: found.refusal.filter(|_| found.replicas > 0),
             version: found.version,
             replicas: found.replicas,
+            back_off: None,
         }))
     }
 

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use zenvoy_shared::duration::Span;
+
 use super::objects::{PartialCondition, PodObject};
 use crate::model::Problem;
 
@@ -78,6 +80,13 @@ fn of_pod(pod: &PodObject, patience_is_over: bool) -> Option<Problem> {
     waiting.or_else(unschedulable)
 }
 
+/// How long the kubelet waits before the next start of a container: it says so only in its message.
+pub(super) fn back_off(problem: &Problem) -> Option<Duration> {
+    let (_, from) = problem.message.split_once("back-off ")?;
+    let Span(wait) = from.split_whitespace().next()?.parse().ok()?;
+    Some(wait)
+}
+
 /// Messages of others may be long.
 fn cut(message: &str) -> &str {
     const LONGEST: usize = 300;
@@ -130,6 +139,21 @@ mod tests {
         for part in ["cart-1", "main", "3", "because"] {
             assert!(problem.message.contains(part), "{}", problem.message);
         }
+    }
+
+    #[test]
+    fn a_crash_loops_back_off_is_the_kubelets() {
+        let looping = |message: &str| {
+            let pod = pod(json!({ "containerStatuses": [{ "name": "main", "state": { "waiting": {
+                "reason": "CrashLoopBackOff", "message": message } } }] }));
+            back_off(&of_pods(&[pod], Duration::ZERO, PATIENCE).expect("a problem"))
+        };
+        for (said, seconds) in [("10s", 10), ("1m20s", 80), ("5m0s", 300)] {
+            let message = format!("back-off {said} restarting failed container=main pod=cart-1_shop(1)");
+            assert_eq!(looping(&message), Some(Duration::from_secs(seconds)));
+        }
+        assert_eq!(looping("back-off soon"), None);
+        assert_eq!(looping("because"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The watches that run from the start, each as a task.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service as ServiceObject;
@@ -13,6 +14,7 @@ use tracing::info;
 use zenvoy_shared::id::WorkloadId;
 
 use super::Scope;
+use super::api_server::ApiServer;
 use super::board::{Change, Room};
 use super::crd;
 use super::follow::{Ended, Watched, follow};
@@ -22,19 +24,30 @@ use super::objects::{UpstreamObject, WorkloadObject, built_in, kind_of};
 /// A kind that is not served is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-pub(super) fn start(tasks: &mut JoinSet<()>, client: &Client, scope: &Scope, out: &mpsc::Sender<Change>) {
-    tasks.spawn(services(client.clone(), scope.clone(), out.clone()));
-    tasks.spawn(upstreams(client.clone(), scope.clone(), out.clone()));
-    tasks.spawn(slices(client.clone(), scope.clone(), out.clone()));
+/// What all watches stand on.
+#[derive(Clone)]
+pub(super) struct Ground {
+    pub(super) client: Client,
+    pub(super) server: Arc<ApiServer>,
+    pub(super) scope: Scope,
+    pub(super) out: mpsc::Sender<Change>,
+}
+
+pub(super) fn start(tasks: &mut JoinSet<()>, ground: &Ground) {
+    tasks.spawn(services(ground.clone()));
+    tasks.spawn(upstreams(ground.clone()));
+    tasks.spawn(slices(ground.clone()));
     let rooms = [Room::Deployments, Room::StatefulSets, Room::ReplicaSets];
     for (resource, room) in built_in().into_iter().zip(rooms) {
-        tasks.spawn(workloads(resource, room, client.clone(), scope.clone(), out.clone()));
+        tasks.spawn(workloads(resource, room, ground.clone()));
     }
 }
 
-async fn services(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
+async fn services(ground: Ground) {
+    let Ground { client, server, scope, out } = ground;
     let watched = Watched {
         what: "services".into(),
+        server,
         api: scope.api::<ServiceObject>(client),
         config: watcher::Config::default(),
         read: |service: ServiceObject| (Key::of(&service.metadata), Some(Service::read(service))),
@@ -47,10 +60,12 @@ async fn services(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
 }
 
 /// Without the definition of `Upstream` installed, annotations are all there is.
-async fn upstreams(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
+async fn upstreams(ground: Ground) {
+    let Ground { client, server, scope, out } = ground;
     let resource = ApiResource::erase::<crd::Upstream>(&());
     let watched = Watched {
         what: "upstreams".into(),
+        server,
         api: scope.api_with::<UpstreamObject>(client, &resource),
         config: watcher::Config::default(),
         read: |object: UpstreamObject| (Key::of(&object.metadata), Some(Upstream::read(object))),
@@ -67,9 +82,11 @@ async fn upstreams(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
 }
 
 /// All slices of Services are kept, trimmed: a Service that opts in later needs its endpoints at once.
-async fn slices(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
+async fn slices(ground: Ground) {
+    let Ground { client, server, scope, out } = ground;
     let watched = Watched {
         what: "endpointslices".into(),
+        server,
         api: scope.api::<EndpointSlice>(client),
         config: watcher::Config::default().labels(SERVICE_LABEL),
         read: |slice: EndpointSlice| (Key::of(&slice.metadata), Slice::read(slice)),
@@ -81,16 +98,12 @@ async fn slices(client: Client, scope: Scope, out: mpsc::Sender<Change>) {
     }
 }
 
-async fn workloads(
-    resource: ApiResource,
-    room: Room,
-    client: Client,
-    scope: Scope,
-    out: mpsc::Sender<Change>,
-) {
+async fn workloads(resource: ApiResource, room: Room, ground: Ground) {
+    let Ground { client, server, scope, out } = ground;
     let kind = kind_of(&resource);
     let watched = Watched {
         what: resource.plural.clone(),
+        server,
         api: scope.api_with::<WorkloadObject>(client, &resource),
         config: watcher::Config::default(),
         read: |object: WorkloadObject| {

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use zenvoy_shared::duration::Span;
 use zenvoy_shared::id::WorkloadId;
 
-use super::instance::Ending;
+use super::instance::{Ending, How};
 use crate::model::Problem;
 
 /// The wait after the first failure; it doubles with each further one.
@@ -20,6 +21,7 @@ const LOOP: u32 = 3;
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
+    wait: Duration,
     retry_at: Option<Instant>,
     problem: Option<Problem>,
 }
@@ -33,30 +35,32 @@ impl Backoff {
         self.failures += 1;
         let first_crash_of_one_that_served = was_ready && self.failures == 1;
         let wait = if first_crash_of_one_that_served { Duration::ZERO } else { wait(self.failures) };
+        self.wait = wait;
         self.retry_at = Some(now + wait);
         self.problem = (!first_crash_of_one_that_served).then(|| self.explain(id, ending, was_ready, wait));
     }
 
     fn explain(&self, id: &WorkloadId, ending: &Ending, was_ready: bool, wait: Duration) -> Problem {
-        let name = &id.name;
-        let when = if was_ready { "" } else { " before it was ready" };
-        let reason = match (self.failures, was_ready) {
-            (LOOP.., _) => "CrashLoop",
-            (_, true) => "Exited",
-            (_, false) => "ExitedBeforeReady",
+        let ran = !matches!(ending.how, How::NotStarted(_));
+        let reason = match (self.failures, ran, was_ready) {
+            (_, false, _) => "NotStarted",
+            (LOOP.., ..) => "CrashLoop",
+            (_, _, true) => "Exited",
+            (_, _, false) => "ExitedBeforeReady",
         };
+        let when = if ran && !was_ready { " before it was ready" } else { "" };
         let times =
             if self.failures > 1 { format!(", {} times in a row", self.failures) } else { String::new() };
         let output = match ending.last_lines.as_slice() {
-            [] => "It wrote nothing".into(),
-            lines => format!("Its last lines:\n{}", lines.join("\n")),
+            [] if !ran => String::new(),
+            [] => ". It wrote nothing".into(),
+            lines => format!(". Its last lines:\n{}", lines.join("\n")),
         };
-        let message = format!(
-            "{name}: {}{when}{times}; tried again in {}. {output}",
-            ending.how,
-            zenvoy_shared::duration::Span(wait)
-        );
-        Problem { reason: reason.into(), message }
+        let (name, how, wait) = (&id.name, &ending.how, Span(wait));
+        Problem {
+            reason: reason.into(),
+            message: format!("{name} {how}{when}{times}; tried again in {wait}{output}"),
+        }
     }
 
     /// Whether an instance may be started at `now`.
@@ -75,6 +79,11 @@ impl Backoff {
         self.problem.take().is_some()
     }
 
+    /// How long the next try waits, from the last failure on.
+    pub(super) fn wait(&self) -> Duration {
+        self.wait
+    }
+
     /// What is wrong, until the next try.
     pub(super) fn problem(&self) -> Option<&Problem> {
         self.problem.as_ref()
@@ -87,7 +96,6 @@ fn wait(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::instance::How;
     use super::*;
 
     fn ending(ran: Duration) -> Ending {
@@ -112,11 +120,9 @@ mod tests {
         backoff.failed(&id(), &ending(Duration::ZERO), false, now);
         let problem = backoff.problem().expect("a problem");
         assert_eq!(problem.reason, "ExitedBeforeReady");
-        assert!(
-            problem
-                .message
-                .starts_with("web: exited with status 3 before it was ready; tried again in 200ms")
-        );
+        assert!(problem.message.starts_with(
+            "web exited with status 3 before it was ready; tried again in 200ms. Its last lines:"
+        ));
         assert!(problem.message.ends_with("no such table"));
         assert!(!backoff.may_start(now) && backoff.may_start(now + FIRST));
     }
@@ -130,6 +136,20 @@ mod tests {
         let problem = backoff.problem().expect("a problem");
         assert_eq!(problem.reason, "CrashLoop");
         assert!(problem.message.contains("3 times in a row"));
+    }
+
+    #[test]
+    fn one_that_never_ran_is_told_so_and_not_what_it_wrote() {
+        let mut backoff = Backoff::default();
+        let how = How::NotStarted("its working directory /nowhere does not exist".into());
+        let ending = Ending { how, last_lines: Vec::new(), ran: Duration::ZERO };
+        backoff.failed(&id(), &ending, false, Instant::now());
+        let problem = backoff.problem().expect("a problem");
+        assert_eq!(problem.reason, "NotStarted");
+        assert_eq!(
+            problem.message,
+            "web could not be started: its working directory /nowhere does not exist; tried again in 200ms"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use zenvoy_shared::id::{UpstreamId, WorkloadId};
 
-use crate::model::UpstreamSpec;
+use crate::model::{Target, UpstreamFacts, UpstreamSpec};
 
 /// Everything a file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,7 +35,8 @@ pub struct ProcessUpstream {
 /// How to run one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessSpec {
-    /// Program and arguments; `{port}` stands for the value of `$PORT`, and so on for each of `variables`. Never empty.
+    /// Program and arguments; `{port}` stands for the value of `$PORT`, and so on for each of `variables`, and no other
+    /// placeholder is in it. Never empty.
     pub command: Vec<String>,
     /// Beside the environment of zenvoy itself; values may hold `{port}` too.
     pub env: BTreeMap<String, String>,
@@ -62,23 +63,13 @@ pub enum Readiness {
     },
 }
 
-impl ProcessSpec {
-    /// Puts the ports of one instance in the place of `{port}` and the like.
-    pub(super) fn fill(text: &str, ports: &BTreeMap<String, u16>) -> String {
-        ports.iter().fold(text.to_owned(), |text, (variable, port)| {
-            text.replace(&format!("{{{}}}", variable.to_ascii_lowercase()), &port.to_string())
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_placeholder_becomes_the_port_of_its_variable_and_other_braces_stay() {
-        let ports = BTreeMap::from([("PORT".into(), 80), ("ADMIN_PORT".into(), 81)]);
-        let filled = ProcessSpec::fill("--at {port} --admin=127.0.0.1:{admin_port} {\"a\": {x}}", &ports);
-        assert_eq!(filled, "--at 80 --admin=127.0.0.1:81 {\"a\": {x}}");
+impl ProcessUpstream {
+    /// As the controller knows it.
+    pub(super) fn facts(&self) -> UpstreamFacts {
+        UpstreamFacts {
+            spec: self.spec.clone(),
+            target: Target::Workload(self.workload.clone()),
+            created: self.position,
+        }
     }
 }

@@ -10,13 +10,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use zenvoy_shared::id::Uid;
+use zenvoy_shared::id::{Uid, WorkloadId};
 
-use super::config::ProcessSpec;
-use super::keeper::{Keeper, Kept, Running};
-use super::probe;
+use super::config::{ProcessSpec, Readiness};
+use super::keeper::{Keeper, Kept};
+use super::placeholder;
+use super::probe::Probe;
 
-/// After so long without readiness the log says on which port the command should listen.
+/// After so long without readiness the log says what is missing.
 const REMIND_AFTER: Duration = Duration::from_secs(10);
 
 /// What happens to an instance before its end.
@@ -63,6 +64,7 @@ impl fmt::Display for How {
 /// Runs it until it ends by itself or `stop` is cancelled; tells `events` what happens on the way.
 pub(super) async fn live(
     uid: Uid,
+    workload: WorkloadId,
     spec: Arc<ProcessSpec>,
     by: Arc<Keeper>,
     events: mpsc::Sender<(Uid, Event)>,
@@ -78,7 +80,20 @@ pub(super) async fn live(
         }
     };
     let _ = events.send((uid.clone(), Event::Started)).await;
-    let status = follow(&uid, &spec, ports, &mut running, &events, &stop).await;
+    let ready = async {
+        until_ready(&workload, &ports, &spec.readiness).await;
+        let _ = events.send((uid.clone(), Event::Ready(ports.clone()))).await;
+        std::future::pending::<()>().await;
+    };
+    let ended = tokio::select! {
+        status = running.ended() => Some(status),
+        () = stop.cancelled() => None,
+        () = ready => None,
+    };
+    let status = match ended {
+        Some(status) => status,
+        None => running.stop().await,
+    };
     let last_lines = running.last_lines().await;
     let how = match status.map(|status| status.code()) {
         Ok(Some(code)) => match u8::try_from(code).unwrap_or(u8::MAX) {
@@ -91,44 +106,26 @@ pub(super) async fn live(
     (uid, Ending { how, last_lines, ran: begun.elapsed() })
 }
 
-async fn follow(
-    uid: &Uid,
-    spec: &ProcessSpec,
-    ports: BTreeMap<String, u16>,
-    running: &mut Running,
-    events: &mpsc::Sender<(Uid, Event)>,
-    stop: &CancellationToken,
-) -> io::Result<std::process::ExitStatus> {
-    let ready = async {
-        let remind = async {
-            tokio::time::sleep(REMIND_AFTER).await;
-            tracing::warn!(
-                command = spec.command.join(" "),
-                ?ports,
-                "has run for 10 s and does not accept connections: it must listen on 127.0.0.1 at the ports it is given"
-            );
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = probe::ready(&ports, &spec.readiness) => {}
-            () = remind => {}
-        }
-        let _ = events.send((uid.clone(), Event::Ready(ports.clone()))).await;
-        std::future::pending::<()>().await;
-    };
-    let ended = tokio::select! {
-        status = running.ended() => Some(status),
-        () = stop.cancelled() => None,
-        () = ready => None,
-    };
-    match ended {
-        Some(status) => status,
-        None => running.stop().await,
+/// Until it may take traffic; what keeps it from that is logged once.
+async fn until_ready(workload: &WorkloadId, ports: &BTreeMap<String, u16>, readiness: &Readiness) {
+    let probe = Probe::default();
+    let ready = probe.ready(ports, readiness);
+    tokio::pin!(ready);
+    tokio::select! {
+        () = &mut ready => return,
+        () = tokio::time::sleep(REMIND_AFTER) => {}
     }
+    let WorkloadId { namespace, name, .. } = workload;
+    tracing::warn!(
+        "{namespace}/{name} has run for {} s and is not ready: {}",
+        REMIND_AFTER.as_secs(),
+        probe.lacks()
+    );
+    ready.await;
 }
 
 fn command(spec: &ProcessSpec, ports: &BTreeMap<String, u16>) -> Kept {
-    let filled = |text: &String| ProcessSpec::fill(text, ports).into();
+    let filled = |text: &String| placeholder::fill(text, ports).into();
     let own = spec.env.iter().map(|(name, value)| (name.into(), filled(value)));
     let given = ports.iter().map(|(name, port)| (name.into(), port.to_string().into()));
     Kept {

@@ -6,6 +6,7 @@ mod config;
 mod file;
 mod instance;
 pub mod keeper;
+mod placeholder;
 mod pool;
 mod probe;
 mod run;
@@ -13,5 +14,5 @@ mod topic;
 mod watch;
 
 pub use config::{Config, ProcessSpec, ProcessUpstream, Readiness};
-pub use file::{FileError, KIND, LOCAL, Place, read};
+pub use file::{Conflicts, FileError, KIND, LOCAL, Place};
 pub use run::{ProcessScaler, ProcessSource, open};

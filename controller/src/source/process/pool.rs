@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::config::{Config, ProcessSpec, ProcessUpstream};
 use super::instance::Ending;
 use super::topic::Topic;
-use crate::model::{Endpoint, Fact, Target, UpstreamFacts, WorkloadFacts, WorkloadVersion};
+use crate::model::{Endpoint, Fact, WorkloadFacts, WorkloadVersion};
 use crate::source::{Pod, ScaleError, ScaleWrite};
 
 /// What the rim is to do.
@@ -132,10 +132,12 @@ impl Pool {
     pub(super) fn read(&self, id: &WorkloadId) -> Option<WorkloadFacts> {
         let process = self.processes.get(id)?;
         let ready = self.of(id).any(|(_, instance)| matches!(instance.state, InstanceState::Ready(_)));
+        let problem = process.backoff.problem().filter(|_| !ready).cloned();
         Some(WorkloadFacts {
             version: process.version.clone(),
             replicas: process.replicas,
-            problem: process.backoff.problem().filter(|_| !ready).cloned(),
+            back_off: problem.as_ref().map(|_| process.backoff.wait()),
+            problem,
         })
     }
 
@@ -246,11 +248,7 @@ impl Pool {
             Topic::Upstream(id) => match self.upstreams.get(&id) {
                 None => Fact::UpstreamGone(id),
                 Some(upstream) => {
-                    let facts = UpstreamFacts {
-                        spec: upstream.spec.clone(),
-                        target: Target::Workload(upstream.workload.clone()),
-                        created: upstream.position,
-                    };
+                    let facts = upstream.facts();
                     Fact::Upstream(id, facts)
                 }
             },

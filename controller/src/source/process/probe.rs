@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,6 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use super::config::Readiness;
+use super::placeholder::named;
 
 /// One question may take so long.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -17,29 +19,72 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// most 2 %, and a slow start is not hammered.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
-/// Returns when all ports accept connections and, if asked for, the path is answered well.
-pub(super) async fn ready(ports: &BTreeMap<String, u16>, readiness: &Readiness) {
-    let begun = Instant::now();
-    for port in ports.values() {
-        until_answered(begun, *port, None).await;
+/// Asks until the answer is good, and knows meanwhile what is missing.
+#[derive(Debug, Default)]
+pub(super) struct Probe {
+    lacks: Mutex<String>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+enum Question<'a> {
+    /// Whether the port of this variable accepts connections.
+    Connect(&'a str, u16),
+    /// Whether a GET of this path is answered well.
+    Http(&'a str, u16),
+}
+
+impl Probe {
+    /// Returns when all ports accept connections and, if asked for, the path is answered well.
+    pub(super) async fn ready(&self, ports: &BTreeMap<String, u16>, readiness: &Readiness) {
+        let begun = Instant::now();
+        for (variable, port) in ports {
+            self.until_answered(begun, Question::Connect(variable, *port)).await;
+        }
+        if let Readiness::Http { path } = readiness
+            && let Some(port) = ports.get("PORT").or_else(|| ports.values().next())
+        {
+            self.until_answered(begun, Question::Http(path, *port)).await;
+        }
     }
-    if let Readiness::Http { path } = readiness
-        && let Some(port) = ports.get("PORT").or_else(|| ports.values().next())
-    {
-        until_answered(begun, *port, Some(path)).await;
+
+    /// What keeps it from being ready, as far as was asked.
+    pub(super) fn lacks(&self) -> String {
+        self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn until_answered(&self, begun: Instant, question: Question<'_>) {
+        loop {
+            let error = match tokio::time::timeout(ANSWER, question.ask()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => io::Error::other(format!("no answer within {} s", ANSWER.as_secs())),
+            };
+            *self.lacks.lock().unwrap_or_else(PoisonError::into_inner) = question.lacks(&error);
+            tokio::time::sleep((begun.elapsed() / 50).clamp(PAUSES.0, PAUSES.1)).await;
+        }
     }
 }
 
-async fn until_answered(begun: Instant, port: u16, path: Option<&str>) {
-    let question = async || match path {
-        None => connect(port).await.map(drop),
-        Some(path) => http(port, path).await,
-    };
-    loop {
-        if let Ok(Ok(())) = tokio::time::timeout(ANSWER, question()).await {
-            return;
+impl Question<'_> {
+    async fn ask(self) -> io::Result<()> {
+        match self {
+            Self::Connect(_, port) => connect(port).await.map(drop),
+            Self::Http(path, port) => http(port, path).await,
         }
-        tokio::time::sleep((begun.elapsed() / 50).clamp(PAUSES.0, PAUSES.1)).await;
+    }
+
+    fn lacks(self, error: &io::Error) -> String {
+        match self {
+            Self::Connect(variable, port) => format!(
+                "nobody accepts connections on 127.0.0.1:{port}: {error}; it must listen there, on {{{}}} in its command or \
+                 ${variable}",
+                named(variable)
+            ),
+            Self::Http(path, port) => format!(
+                "readiness.http: GET {path} on 127.0.0.1:{port}: {error}; wanted is a status from 200 to 399"
+            ),
+        }
     }
 }
 
@@ -61,7 +106,10 @@ async fn http(port: u16, path: &str) -> io::Result<()> {
     stream.read_exact(&mut start).await?;
     match (&start[..7], &start[9..10]) {
         (b"HTTP/1.", b"2" | b"3") => Ok(()),
-        _ => Err(io::ErrorKind::InvalidData.into()),
+        (b"HTTP/1.", _) => {
+            Err(io::Error::other(format!("answered with status {}", String::from_utf8_lossy(&start[9..]))))
+        }
+        _ => Err(io::Error::other("answered with something else than HTTP/1")),
     }
 }
 
@@ -92,7 +140,35 @@ mod tests {
         let bad = http(port, "/").await.and(http(port, "/").await);
         assert!(bad.is_err());
         let ports = BTreeMap::from([("PORT".to_owned(), port)]);
-        ready(&ports, &Readiness::Http { path: "/healthz".into() }).await;
+        let probe = Probe::default();
+        probe.ready(&ports, &Readiness::Http { path: "/healthz".into() }).await;
+    }
+
+    /// Asks in vain until what is missing is known.
+    async fn lacks(ports: BTreeMap<String, u16>, readiness: Readiness) -> String {
+        let probe = Probe::default();
+        let known = async {
+            while probe.lacks().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = probe.ready(&ports, &readiness) => panic!("never ready"),
+            () = known => probe.lacks(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_told_by_what_was_asked() {
+        let bad = server(&["", "HTTP/1.1 404 Not Found\r\n\r\n"]).await;
+        let ports = BTreeMap::from([("PORT".to_owned(), bad)]);
+        let said = lacks(ports, Readiness::Http { path: "/ready".into() }).await;
+        assert!(said.contains(&format!("GET /ready on 127.0.0.1:{bad}: answered with status 404")), "{said}");
+        let closed =
+            TcpListener::bind("127.0.0.1:0").await.and_then(|l| l.local_addr()).expect("a port").port();
+        let said = lacks(BTreeMap::from([("ADMIN_PORT".to_owned(), closed)]), Readiness::Connect).await;
+        assert!(said.starts_with(&format!("nobody accepts connections on 127.0.0.1:{closed}: ")), "{said}");
+        assert!(said.ends_with("on {admin_port} in its command or $ADMIN_PORT"), "{said}");
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use zenvoy_shared::id::{Uid, WorkloadId};
 
 use super::config::Config;
-use super::file::{self, FileError};
+use super::file::{self, Conflicts, FileError};
 use super::instance::{self, Ending, Event};
 use super::keeper::Keeper;
 use super::pool::{Pool, Step};
@@ -26,9 +26,9 @@ const BUFFER: usize = 64;
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Local commands as a source of facts.
-#[derive(Debug)]
 pub struct ProcessSource {
     path: PathBuf,
+    conflicts: Box<Conflicts>,
     config: watch::Sender<Arc<Config>>,
     keeper: Arc<Keeper>,
     questions: mpsc::Receiver<Question>,
@@ -43,11 +43,15 @@ pub struct ProcessScaler {
 /// Reads the file and makes its source and scaler; nothing runs before [`Source::run`] does.
 ///
 /// # Errors
-/// When the file cannot be read or is not valid.
-pub fn open(path: PathBuf, keeper: Keeper) -> Result<(ProcessSource, ProcessScaler), FileError> {
-    let config = watch::Sender::new(Arc::new(file::read(&path)?));
+/// When the file cannot be read, is not valid, or claims what `conflicts` says it cannot have.
+pub fn open(
+    path: PathBuf,
+    conflicts: Box<Conflicts>,
+    keeper: Keeper,
+) -> Result<(ProcessSource, ProcessScaler), FileError> {
+    let config = watch::Sender::new(Arc::new(file::read(&path, &conflicts)?));
     let (sender, questions) = mpsc::channel(BUFFER);
-    let source = ProcessSource { path, config, keeper: Arc::new(keeper), questions };
+    let source = ProcessSource { path, conflicts, config, keeper: Arc::new(keeper), questions };
     Ok((source, ProcessScaler { questions: sender }))
 }
 
@@ -67,6 +71,10 @@ enum Question {
 
 #[async_trait]
 impl Source for ProcessSource {
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+
     async fn run(
         mut self: Box<Self>,
         facts: mpsc::Sender<Fact>,
@@ -96,7 +104,7 @@ impl Source for ProcessSource {
                     }
                 }
                 () = at(pool.due()) => pool.tick(Instant::now()),
-                () = file.changed() => match file::read(&self.path) {
+                () = file.changed() => match file::read(&self.path, &self.conflicts) {
                     Ok(config) => {
                         tracing::info!(file = %self.path.display(), "took over the changed file");
                         pool.load(&config, Instant::now());
@@ -150,7 +158,7 @@ impl Instances {
                     let stop = CancellationToken::new();
                     self.stops.insert(instance.clone(), stop.clone());
                     let (keeper, events) = (self.keeper.clone(), self.events.clone());
-                    self.tasks.spawn(instance::live(instance, spec, keeper, events, stop));
+                    self.tasks.spawn(instance::live(instance, workload, spec, keeper, events, stop));
                 }
                 Step::Stop(instance) => {
                     tracing::debug!(%instance, "stop");

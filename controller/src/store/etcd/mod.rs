@@ -64,6 +64,8 @@ const MESSAGE_LIMIT: usize = i32::MAX as usize;
 #[derive(Clone)]
 pub struct EtcdStore {
     members: Arc<Members>,
+    /// As given.
+    endpoints: String,
     prefix: String,
     met_unknown: Arc<AtomicBool>,
 }
@@ -83,6 +85,7 @@ impl EtcdStore {
         let tls = tls(options).await?;
         let store = Self {
             members: Arc::new(Members::new(&options.endpoints, &connect_options(options), tls.as_ref())?),
+            endpoints: options.endpoints.join(","),
             prefix: format!("/zenvoy/v1/{}/", options.cluster),
             met_unknown: Arc::default(),
         };
@@ -208,6 +211,10 @@ fn revision(header: Option<&ResponseHeader>) -> Revision {
 
 #[async_trait]
 impl Store for EtcdStore {
+    fn describe(&self) -> String {
+        format!("etcd at {}", self.endpoints)
+    }
+
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
         let lease = txn.writes.iter().find_map(|write| match write {
             Write::Put(_, _, lease) => *lease,

@@ -8,7 +8,7 @@ mod tests;
 
 use std::fmt;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
@@ -23,6 +23,14 @@ pub struct ActivatorRange {
     pub first: u16,
     /// The last port.
     pub last: u16,
+}
+
+impl ActivatorRange {
+    /// Whether connections to `address` could be to an activator address; one without an IP stands for each.
+    pub fn covers(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().is_unspecified() || address.ip() == self.ip;
+        ip && (self.first..=self.last).contains(&address.port())
+    }
 }
 
 impl fmt::Display for ActivatorRange {

@@ -12,6 +12,7 @@ use crate::source::kube::good::LastGood;
 use crate::source::kube::keep::Key;
 use crate::source::kube::notice::{Notice, ObjectId, ObjectKind, Shown};
 use crate::source::kube::target::{Catalog, Choice};
+use crate::source::kube::trouble;
 
 impl Board {
     /// The facts and notices that are new. Nothing before everything has been listed. [`Fact::Complete`] follows the first
@@ -241,14 +242,17 @@ impl Board {
                 version: workload.version.clone(),
                 replicas: workload.replicas,
                 problem: None,
+                back_off: None,
             });
         };
         let wanted = Starting { uid: starting.version.uid.clone(), selector: starting.selector.clone() };
         self.wants.starting.insert(id.clone(), wanted);
+        let problem = starting.refusal.clone().or_else(|| self.trouble.get(id).cloned());
         Some(WorkloadFacts {
             version: starting.version.clone(),
             replicas: starting.replicas,
-            problem: starting.refusal.clone().or_else(|| self.trouble.get(id).cloned()),
+            back_off: problem.as_ref().and_then(trouble::back_off),
+            problem,
         })
     }
 }

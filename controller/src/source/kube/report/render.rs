@@ -194,6 +194,9 @@ pub(super) fn event(occasion: &Occasion) -> Text {
             let note = format!("{workload} does not wake: {}: {}", problem.reason, problem.message);
             text(Severity::Warning, "WakeFailed", note, "Wake")
         }
+        Happening::Unserved(problem) => {
+            text(Severity::Warning, &problem.reason, problem.message.clone(), "Configure")
+        }
         Happening::Slept => text(Severity::Normal, "Slept", format!("{workload} is scaled to zero"), "Drain"),
         Happening::DrainCancelled { reason } => {
             text(Severity::Normal, "DrainCancelled", format!("{workload} stays up: {reason}"), "Drain")

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
-use zenvoy_shared::id::Protocol;
+use zenvoy_shared::id::{Protocol, UpstreamId};
 
-use super::Fault;
+use super::fault::Fault;
 use super::text::{HttpPath, Name, SpanText, Variable};
 use crate::model::UpstreamSpec;
 use crate::source::spec::{Draft, Invalid, Naming, Setting, check};
@@ -41,9 +41,9 @@ pub(super) struct UpstreamForm {
     #[serde(default)]
     pub(super) port_variable: Variable,
     pub(super) process: Option<Spanned<Name>>,
-    command: Option<Vec<String>>,
+    command: Option<Vec<Spanned<String>>>,
     #[serde(default)]
-    env: BTreeMap<Variable, String>,
+    env: BTreeMap<Variable, Spanned<String>>,
     working_directory: Option<PathBuf>,
     #[serde(default = "SpanText::ten_seconds")]
     stop_grace: SpanText,
@@ -56,9 +56,9 @@ pub(super) struct ProcessForm {
     pub(super) name: Name,
     #[serde(default)]
     pub(super) namespace: Namespace,
-    command: Vec<String>,
+    command: Vec<Spanned<String>>,
     #[serde(default)]
-    env: BTreeMap<Variable, String>,
+    env: BTreeMap<Variable, Spanned<String>>,
     working_directory: Option<PathBuf>,
     #[serde(default = "SpanText::ten_seconds")]
     stop_grace: SpanText,
@@ -92,8 +92,8 @@ impl Namespace {
 /// How to run a process, wherever it stands in the file.
 #[derive(Clone, Copy)]
 pub(super) struct CommandForm<'a> {
-    pub(super) argv: &'a [String],
-    pub(super) env: &'a BTreeMap<Variable, String>,
+    pub(super) argv: &'a [Spanned<String>],
+    pub(super) env: &'a BTreeMap<Variable, Spanned<String>>,
     pub(super) working_directory: Option<&'a PathBuf>,
     pub(super) stop_grace: SpanText,
     pub(super) readiness: Option<&'a ReadinessForm>,
@@ -112,6 +112,18 @@ impl ProcessForm {
 }
 
 impl UpstreamForm {
+    pub(super) fn id(&self) -> UpstreamId {
+        UpstreamId::new(self.namespace.as_str(), self.name.as_str(), self.port.get())
+    }
+
+    /// Where the claim stands that was lost for this reason.
+    pub(super) fn claimed(&self, reason: &str) -> Option<Location> {
+        match reason {
+            "ListenPortConflict" => self.listen_port.as_ref().map(|port| port.referenced),
+            _ => self.hosts.first().map(|host| host.referenced),
+        }
+    }
+
     /// Its settings, checked as annotations and objects on Kubernetes are.
     pub(super) fn spec(&self) -> Result<UpstreamSpec, Fault> {
         let text = |setting: &Option<Spanned<String>>| setting.as_ref().map(|text| text.value.clone());
@@ -159,16 +171,4 @@ impl UpstreamForm {
             readiness: self.readiness.as_ref(),
         })
     }
-}
-
-/// The parser's error without its own quotation: ours is the same for all errors.
-pub(super) fn fault(error: &serde_saphyr::Error) -> Fault {
-    let location = error.location();
-    let message = error.without_snippet().render();
-    // The place stands before the message already.
-    let message = match message.rfind(" at line ") {
-        Some(at) if location.is_some() => message[..at].to_owned(),
-        _ => message,
-    };
-    Fault { location, message }
 }

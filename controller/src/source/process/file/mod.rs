@@ -1,5 +1,7 @@
 //! The file of local commands: YAML in, a valid [`Config`] or an error that names place and cure out.
 
+mod check;
+mod fault;
 mod form;
 #[cfg(test)]
 mod tests;
@@ -13,9 +15,10 @@ use std::sync::Arc;
 use serde_saphyr::{Location, Spanned};
 use zenvoy_shared::id::{Protocol, UpstreamId, WorkloadId};
 
-use self::form::{CommandForm, FileForm, UpstreamForm};
+use self::fault::Fault;
+use self::form::{CommandForm, UpstreamForm};
 use super::config::{Config, ProcessSpec, ProcessUpstream, Readiness};
-use crate::model::UpstreamSpec;
+use crate::model::{Problem, UpstreamFacts, UpstreamSpec};
 
 /// The kind of workloads that are local commands.
 pub const KIND: &str = "Process.zenvoy.dev";
@@ -67,12 +70,17 @@ impl Place {
     }
 }
 
+/// Finds those that would not get what they claim, with the reason: a host or port can belong to one upstream only. What
+/// stands earlier in a file has the older claim.
+pub type Conflicts =
+    dyn Fn(&BTreeMap<UpstreamId, UpstreamFacts>) -> BTreeMap<UpstreamId, Problem> + Send + Sync;
+
 /// Reads and checks the file.
-pub fn read(path: &Path) -> Result<Config, FileError> {
+pub(super) fn read(path: &Path, conflicts: &Conflicts) -> Result<Config, FileError> {
     let unreadable = |source| FileError::Read { path: path.into(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let folder = path.canonicalize().map_err(unreadable)?.parent().map(Path::to_path_buf).unwrap_or_default();
-    parse(&text, &folder).map_err(|fault| FileError::Invalid {
+    parse(&text, &folder, conflicts).map_err(|fault| FileError::Invalid {
         path: path.into(),
         place: fault.location.and_then(|location| place(&text, location)),
         message: fault.message,
@@ -85,22 +93,9 @@ fn place(text: &str, location: Location) -> Option<Place> {
     Some(Place { line: location.line(), column: location.column(), text })
 }
 
-/// What is wrong, and where.
-#[derive(Debug)]
-struct Fault {
-    location: Option<Location>,
-    message: String,
-}
-
-impl Fault {
-    fn at<T>(value: &Spanned<T>, message: String) -> Self {
-        Self { location: Some(value.referenced), message }
-    }
-}
-
 /// `folder` is what relative paths stand in.
-fn parse(text: &str, folder: &Path) -> Result<Config, Fault> {
-    let form: FileForm = serde_saphyr::from_str(text).map_err(|error| form::fault(&error))?;
+fn parse(text: &str, folder: &Path, conflicts: &Conflicts) -> Result<Config, Fault> {
+    let form = fault::read(text)?;
     let mut builder = Builder { folder, config: Config::default(), listen_ports: BTreeMap::new() };
     for process in &form.processes {
         let id = WorkloadId::new(process.value.namespace.as_str(), KIND, process.value.name.as_str());
@@ -109,7 +104,8 @@ fn parse(text: &str, folder: &Path) -> Result<Config, Fault> {
     for (position, upstream) in (0i64..).zip(&form.upstreams) {
         builder.add_upstream(upstream, position)?;
     }
-    builder.finish(&form)
+    check::whole(&builder.config, &form, conflicts)?;
+    Ok(builder.config)
 }
 
 struct Builder<'a> {
@@ -125,14 +121,14 @@ impl Builder<'_> {
         id: WorkloadId,
         command: CommandForm<'_>,
     ) -> Result<(), Fault> {
-        if command.argv.iter().all(String::is_empty) {
+        if command.argv.iter().all(|part| part.value.is_empty()) {
             let message = format!("{}: command is empty: list the program and its arguments", id.name);
             return Err(Fault::at(at, message));
         }
         let directory = command.working_directory.map_or(self.folder.into(), |path| self.folder.join(path));
         let spec = ProcessSpec {
-            command: command.argv.to_vec(),
-            env: command.env.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
+            command: command.argv.iter().map(|part| part.value.clone()).collect(),
+            env: command.env.iter().map(|(name, text)| (name.to_string(), text.value.clone())).collect(),
             directory,
             stop_grace: command.stop_grace.0,
             readiness: match command.readiness.and_then(|readiness| readiness.http.as_ref()) {
@@ -161,7 +157,7 @@ impl Builder<'_> {
 
     fn add_upstream(&mut self, at: &Spanned<UpstreamForm>, position: i64) -> Result<(), Fault> {
         let form = &at.value;
-        let id = UpstreamId::new(form.namespace.as_str(), form.name.as_str(), form.port.get());
+        let id = form.id();
         let workload = self.workload(at)?;
         let variable = form.port_variable.to_string();
         let Some(process) = self.config.processes.get_mut(&workload) else {
@@ -241,24 +237,6 @@ impl Builder<'_> {
                 }
             },
         }
-    }
-
-    fn finish(self, form: &FileForm) -> Result<Config, Fault> {
-        let unused = form.processes.iter().find(|process| {
-            let id = WorkloadId::new(process.value.namespace.as_str(), KIND, process.value.name.as_str());
-            self.config.processes.get(&id).is_some_and(|spec| spec.variables.is_empty())
-        });
-        if let Some(process) = unused {
-            let name = process.value.name.as_str();
-            let message =
-                format!("process {name:?} stands behind no upstream, so nothing would ever wake it");
-            return Err(Fault::at(process, message));
-        }
-        if self.config.upstreams.is_empty() {
-            let message = "there is no upstream: list at least one under `upstreams`".into();
-            return Err(Fault { location: None, message });
-        }
-        Ok(self.config)
     }
 }
 

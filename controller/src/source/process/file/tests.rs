@@ -1,12 +1,20 @@
 use super::*;
 
 fn config(text: &str) -> Config {
-    parse(text, Path::new("/srv")).expect("a valid file")
+    parse(text, Path::new("/srv"), &no_conflicts).expect("a valid file")
+}
+
+fn no_conflicts(_: &BTreeMap<UpstreamId, UpstreamFacts>) -> BTreeMap<UpstreamId, Problem> {
+    BTreeMap::new()
 }
 
 /// As a user sees it.
 fn error(text: &str) -> String {
-    let fault = parse(text, Path::new("/srv")).expect_err("not a valid file");
+    error_with(text, &no_conflicts)
+}
+
+fn error_with(text: &str, conflicts: &Conflicts) -> String {
+    let fault = parse(text, Path::new("/srv"), conflicts).expect_err("not a valid file");
     let place = fault.location.and_then(|location| place(text, location));
     FileError::Invalid { path: "demo.yaml".into(), place, message: fault.message }.to_string()
 }
@@ -110,10 +118,29 @@ fn a_fault_names_line_field_and_what_is_expected() {
         ),
         ("- {name: web, port: 80, command: [a], idleAfter: 0s}", ":3:", "a duration from 1s"),
         ("- {name: web, port: 80, command: [a], idelAfter: 5m}", ":3:", "idelAfter"),
-        ("- {name: web, port: 80, command: a b}", ":3:", "sequence"),
+        (
+            "- {name: web, port: 80, command: a b}",
+            ":3:",
+            "upstreams[0].command: expected a list of the program",
+        ),
+        ("- {name: web, port: 80, command: a b}", ":3:", "as [python3, app.py, '{port}']"),
+        ("- {name: web, port: x, command: [a]}", ":3:", "upstreams[0].port: "),
+        ("- {name: web, port: x, command: [a]}", ":3:", "expected a number from 1 to 65535"),
+        ("- {name: web, port: 80, command: [a, {b: c}]}", ":3:", "upstreams[0].command[1]: "),
+        ("- {name: web, port: 80, command: [a], hosts: x}", ":3:", "expected a list of DNS names"),
+        ("- {name: web, port: 80, command: [a], hosts: [{a: b}]}", ":3:", "upstreams[0].hosts[0]: "),
+        ("- {name: web, port: 80, command: [a], env: [b]}", ":3:", "as {MODE: fast}"),
+        ("- {name: web, port: 80, command: [a], readiness: /x}", ":3:", "{http: /healthz}"),
+        ("- {name: web, port: 80, command: [a], idleAfter: [5m]}", ":3:", "upstreams[0].idleAfter: "),
+        (
+            "- {name: web, port: 80, command: [a, '--at={prot}']}",
+            ":3:",
+            "web: {prot} stands for nothing: use {port}, or {{prot}} for the text {prot} itself",
+        ),
+        ("- {name: web, port: 80, command: [a], env: {AT: '{prot}'}}", ":3:", "{prot} stands for nothing"),
         ("- {name: web, port: 80, command: []}", ":3:", "command is empty"),
         ("- {name: Web, port: 80, command: [a]}", ":3:", "\"Web\" is not a name"),
-        ("- {name: web, port: 0, command: [a]}", ":3:", "nonzero"),
+        ("- {name: web, port: 0, command: [a]}", ":3:", "expected a number from 1 to 65535"),
         ("- {name: web, port: 70000, command: [a]}", ":3:", "70000"),
         ("- {name: web, command: [a]}", ":3:", "port"),
         (
@@ -153,6 +180,43 @@ fn what_stands_twice_is_refused_at_its_second_place() {
 - {name: a, port: 1, command: [a], listenPort: 5432}
 - {name: b, port: 1, command: [b], listenPort: 5432}\n";
     assert!(error(listener).contains("listenPort 5432 is that of local/a:1"), "{}", error(listener));
+}
+
+#[test]
+fn a_placeholder_may_name_the_port_of_any_upstream_of_its_process() {
+    let file = |word: &str| {
+        format!(
+            "
+processes:
+- name: shop
+  command: [./shop, '{{port}}', '{{{word}}}']
+upstreams:
+- {{name: shop, port: 80, process: shop}}
+- {{name: admin, port: 80, process: shop, portVariable: ADMIN_PORT}}
+"
+        )
+    };
+    config(&file("admin_port"));
+    let error = error(&file("admin"));
+    assert!(error.contains(":4:31: shop: {admin} stands for nothing: use {admin_port} or {port}"), "{error}");
+}
+
+#[test]
+fn what_an_upstream_claims_in_vain_is_refused_at_its_claim() {
+    let conflict = |reason: &'static str| {
+        move |all: &BTreeMap<UpstreamId, UpstreamFacts>| {
+            let problem = Problem { reason: reason.into(), message: "it belongs to another".into() };
+            all.keys().next_back().cloned().into_iter().map(|id| (id, problem.clone())).collect()
+        }
+    };
+    let file =
+        format!("{WEB}- name: young\n  port: 1\n  command: [a]\n  hosts: [x.example]\n  listenPort: 7\n");
+    let host = error_with(&file, &conflict("HostConflict"));
+    assert!(host.contains(":9:11: local/young:1: it belongs to another"), "{host}");
+    let port = error_with(&file, &conflict("ListenPortConflict"));
+    assert!(port.contains(":10:15: local/young:1: it belongs to another"), "{port}");
+    let own_name = error_with(WEB, &conflict("HostConflict"));
+    assert!(own_name.contains(":3:"), "{own_name}");
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! How a client is told that its connection is not served: an answer in HTTP/1.1, a reset in everything else.
+//! How a client is told that its connection is not served: an answer in HTTP/1.1 or HTTP/2, a reset in everything else.
+
+mod http2;
 
 use std::time::Duration;
 
@@ -6,6 +8,7 @@ use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing::debug;
 use zenvoy_shared::id::{Protocol, UpstreamId};
 
 use super::machine::Failure;
@@ -20,12 +23,35 @@ const MOST_DISCARDED: usize = 1 << 20;
 /// Enough to tell a request line from something else.
 const START: usize = 16;
 
+/// What opens HTTP/2. Source: RFC 9113, 3.4.
+const PREFACE: &Start = b"PRI * HTTP/2.0\r\n";
+
 #[derive(Debug, Serialize)]
 struct Body<'a> {
     reason: &'a str,
     message: &'a str,
     upstream: &'a UpstreamId,
     retry_after_seconds: u64,
+}
+
+impl<'a> Body<'a> {
+    fn of(upstream: &'a UpstreamId, failure: &'a Failure) -> Self {
+        Self {
+            reason: &failure.reason,
+            message: &failure.message,
+            upstream,
+            retry_after_seconds: retry_after_seconds(failure),
+        }
+    }
+
+    fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default() + "\n"
+    }
+}
+
+/// The next whole second, at least one.
+fn retry_after_seconds(failure: &Failure) -> u64 {
+    u64::try_from(failure.retry_after.as_millis().div_ceil(1000).max(1)).unwrap_or(u64::MAX)
 }
 
 /// The start of what the client sent, to choose the answer by.
@@ -39,13 +65,15 @@ pub(super) async fn tell(
     upstream: &UpstreamId,
     failure: &Failure,
 ) {
-    let head_only = start.starts_with(b"HEAD ");
-    if protocol != Protocol::Http || !speaks_http1(start) {
+    if protocol.is_http() && start == PREFACE {
+        let told = timeout(LIMIT, http2::say(stream, upstream, failure)).await;
+        debug!(?told, "answered in HTTP/2");
+    } else if protocol == Protocol::Http && speaks_http1(start) {
+        let part = if start.starts_with(b"HEAD ") { Part::Head } else { Part::Whole };
+        let _ = timeout(LIMIT, say(stream, &http1(upstream, failure, part))).await;
+    } else {
         cut(&stream);
-        return;
     }
-    let answer = http1(upstream, failure, if head_only { Part::Head } else { Part::Whole });
-    let _ = timeout(LIMIT, say(stream, &answer)).await;
 }
 
 async fn say(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
@@ -62,7 +90,7 @@ async fn say(mut stream: TcpStream, answer: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A request line begins with a method in capitals. `PRI` opens HTTP/2.
+/// A request line begins with a method in capitals. `PRI` is HTTP/2's.
 fn speaks_http1(start: &Start) -> bool {
     let method = start.split(|byte| *byte == b' ').next().unwrap_or_default();
     !method.is_empty()
@@ -78,10 +106,7 @@ enum Part {
 
 /// Source: RFC 9110, 15.6.4 and 10.2.3; an answer to HEAD has the same head and no body.
 fn http1(upstream: &UpstreamId, failure: &Failure, part: Part) -> Vec<u8> {
-    let retry_after_seconds = failure.retry_after.as_millis().div_ceil(1000).max(1);
-    let retry_after_seconds = u64::try_from(retry_after_seconds).unwrap_or(u64::MAX);
-    let body = Body { reason: &failure.reason, message: &failure.message, upstream, retry_after_seconds };
-    let body = serde_json::to_string(&body).unwrap_or_default() + "\n";
+    let (body, retry_after_seconds) = (Body::of(upstream, failure).json(), retry_after_seconds(failure));
     let mut answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
          retry-after: {retry_after_seconds}\r\ncache-control: no-store\r\nserver: zenvoy\r\nconnection: close\r\n\r\n",
@@ -148,13 +173,68 @@ mod tests {
         assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     }
 
+    /// Requests over HTTP/2, each with its content type; what each is answered with: status, headers, body.
+    async fn told_http2(kinds: &[&str]) -> Vec<(http::response::Parts, String)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut requests, connection) = h2::client::handshake(client.unwrap()).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut answers = Vec::new();
+        for kind in kinds {
+            let request = http::Request::post("http://cart/").header("content-type", *kind).body(()).unwrap();
+            let (answer, mut body) = requests.send_request(request, false).unwrap();
+            // It has not ended when it is answered.
+            body.send_data("half a message".into(), false).unwrap();
+            answers.push((answer, body));
+        }
+        let telling = tokio::spawn(async move {
+            let upstream = UpstreamId::new("shop", "cart", 80);
+            tell(accepted.unwrap().0, Protocol::Http2, PREFACE, &upstream, &failure()).await;
+        });
+        let mut told = Vec::new();
+        for (answer, _body) in answers {
+            let (head, mut body) = answer.await.unwrap().into_parts();
+            let mut text = Vec::new();
+            while let Some(data) = body.data().await {
+                text.extend_from_slice(&data.unwrap());
+            }
+            told.push((head, String::from_utf8(text).unwrap()));
+        }
+        drop(requests);
+        timeout(Duration::from_secs(30), telling).await.expect("an end").unwrap();
+        timeout(Duration::from_secs(30), connection).await.expect("an end").unwrap().unwrap();
+        told
+    }
+
     #[tokio::test]
-    async fn everything_but_http1_is_reset() {
+    async fn a_grpc_call_is_answered_in_grpcs_words() {
+        let told = told_http2(&["application/grpc+proto"]).await;
+        let (head, body) = &told[0];
+        assert_eq!((head.status.as_u16(), body.as_str()), (200, ""));
+        assert_eq!(head.headers["grpc-status"], "14");
+        assert_eq!(head.headers["grpc-message"], "ImagePull: the image \"x\" cannot be pulled");
+    }
+
+    #[tokio::test]
+    async fn every_request_of_an_http2_connection_is_answered_with_the_reason() {
+        let told = told_http2(&["text/plain", "text/plain", "application/grpc"]).await;
+        for (head, body) in &told[..2] {
+            assert_eq!(head.status, 503);
+            assert_eq!(head.headers["retry-after"], "2");
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!((&body["reason"], &body["upstream"]), (&"ImagePull".into(), &"shop/cart:80".into()));
+        }
+        assert_eq!(told[2].0.headers["grpc-status"], "14");
+    }
+
+    #[tokio::test]
+    async fn everything_else_is_reset() {
         for (protocol, sent) in [
             (Protocol::Tcp, &b"GET / HTTP/1.1\r\n"[..]),
             (Protocol::Tls, &b"\x16\x03\x01"[..]),
-            (Protocol::Http2, &b"PRI * HTTP/2.0\r\n"[..]),
-            (Protocol::Http, &b"PRI * HTTP/2.0\r\n"[..]),
+            (Protocol::Tcp, &b"PRI * HTTP/2.0\r\n"[..]),
+            (Protocol::Http2, &b"GET / HTTP/1.1\r\n"[..]),
             (Protocol::Http, &b"\x16\x03\x01"[..]),
         ] {
             let error = told(protocol, sent).await.unwrap_err();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
@@ -50,6 +50,7 @@ impl Up {
             .args(flags)
             .env("ZENVOY_ENVOY", parts::path("envoy"))
             .stdout(Stdio::piped())
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .expect("start zenvoy up");
@@ -83,6 +84,25 @@ impl Up {
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).expect("it lives");
+    }
+
+    /// Sends a signal to its process group, as a terminal does.
+    pub(crate) fn signal_group(&self, signal: Signal) {
+        killpg(self.pid(), signal).expect("it lives");
+    }
+
+    /// Sends a signal again and again until it has ended; its exit status.
+    pub(crate) async fn ended_by(&mut self, signal: Signal) -> Option<i32> {
+        let (pid, mut pace) = (self.pid(), tokio::time::interval(Duration::from_millis(50)));
+        let ended = self.ended();
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                status = &mut ended => return status,
+                // Until it is waited for, its id is its own.
+                _ = pace.tick() => kill(pid, signal).expect("it is there"),
+            }
+        }
     }
 
     /// Waits for its end; its exit status.
