@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::image::Image;
 use super::pod::Surroundings;
+use super::user;
 use crate::process::Process;
 
 /// A container that can be started, and entered by probes.
@@ -68,7 +69,7 @@ fn sandbox(spec: &Value, image: &Image, around: &Surroundings<'_>, root: &Path) 
     let own = &spec["securityContext"];
     let security =
         |key: &str| Some(&own[key]).filter(|value| !value.is_null()).unwrap_or(&around.security[key]);
-    let number = |key: &str| security(key).as_u64().unwrap_or(0).to_string();
+    let number = |key: &str| user(security(key).as_u64().unwrap_or(0)).to_string();
     let dropped = own["capabilities"]["drop"].as_array().into_iter().flatten().any(|name| name == "ALL");
     assert!(dropped && own["allowPrivilegeEscalation"] == false, "only containers without rights run here");
     let added = own["capabilities"]["add"].as_array().into_iter().flatten().filter_map(Value::as_str);

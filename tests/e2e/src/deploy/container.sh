@@ -18,7 +18,7 @@ echo "multi on" >etc/host.conf
 mount --rbind /proc proc
 mount --rbind /dev dev
 # For the program that gives up rights at last; an image need not have it.
-mount --bind / .host
+mount --rbind / .host
 while [ "$1" != -- ]; do
   IFS=: read -r source target how <<<"$1"
   shift
@@ -31,7 +31,10 @@ shift
 setpriv=$(command -v setpriv)
 loader=$(realpath "$(ldd "$setpriv" | grep -o '/[^ ]*ld-[^ ]*')")
 libraries=$(dirname "$(realpath "$(ldd "$setpriv" | grep -o '/[^ ]*/libc\.so[^ ]*')")")
+groups=(--groups "$gid")
+# In a user namespace of one user nobody changes groups.
+[ "$(cat /proc/self/setgroups)" = allow ] || groups=(--keep-groups)
 export PATH=/opt/bin:/usr/sbin:/usr/bin
 exec chroot "$root" "/.host$loader" --library-path "/.host$libraries" "/.host$setpriv" \
-  --reuid "$uid" --regid "$gid" --groups "$gid" --bounding-set "$capabilities" --inh-caps=-all --ambient-caps=-all \
+  --reuid "$uid" --regid "$gid" "${groups[@]}" --bounding-set "$capabilities" --inh-caps=-all --ambient-caps=-all \
   --no-new-privs --pdeathsig KILL -- "$@"

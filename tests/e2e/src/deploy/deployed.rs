@@ -13,7 +13,7 @@ use super::container::Container;
 use super::image::Images;
 use super::network::{Network, Place};
 use super::pod::{Pod, Surroundings};
-use super::{Object, render, render_text};
+use super::{Object, render, render_text, user};
 use crate::cluster::{Cluster, User};
 use crate::folder::Folder;
 use crate::parts;
@@ -115,8 +115,8 @@ impl Deployed {
 
     /// As the kubelet lays them out: what is secret belongs to root and the pod's group.
     fn fill_volumes(&self, workload: &Object, folder: &Path) {
-        let group =
-            workload.pod()["securityContext"]["fsGroup"].as_u64().and_then(|id| u32::try_from(id).ok());
+        let group = workload.pod()["securityContext"]["fsGroup"].as_u64().map(user);
+        let group = group.and_then(|id| u32::try_from(id).ok());
         let claims = workload.list("/spec/volumeClaimTemplates").iter().map(|claim| &claim["metadata"]);
         let volumes = workload.pod()["volumes"].as_array().into_iter().flatten().chain(claims);
         for volume in volumes {

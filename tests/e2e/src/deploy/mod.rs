@@ -24,6 +24,20 @@ pub const SYSTEM: &str = "zenvoy-system";
 /// The controllers' ServiceAccount.
 pub const ACCOUNT: &str = "zenvoy-controller";
 
+/// The user or group to run as for one in the manifests: root without rights takes its place where only root exists, as in
+/// the user namespace of a test run without root.
+///
+/// # Panics
+/// When the kernel does not say which users exist.
+pub fn user(id: u64) -> u64 {
+    let map = std::fs::read_to_string("/proc/self/uid_map").expect("the users that exist");
+    let exists = map.lines().any(|line| {
+        let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        matches!(numbers[..], [first, _, count] if (first..first + count).contains(&id))
+    });
+    if exists { id } else { 0 }
+}
+
 /// The folder of all manifests.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/ha")

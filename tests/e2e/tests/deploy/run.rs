@@ -4,7 +4,7 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use zenvoy_e2e::cluster::Cluster;
-use zenvoy_e2e::deploy::{Deployed, Pod, SYSTEM};
+use zenvoy_e2e::deploy::{self, Deployed, Pod, SYSTEM};
 use zenvoy_e2e::folder::Folder;
 use zenvoy_e2e::http::get;
 use zenvoy_e2e::kubelet::Kubelet;
@@ -72,9 +72,9 @@ fn assert_confined(pod: &Pod, overlay: &str) {
             found.split_whitespace().last().expect("a value").to_owned()
         };
         let transparent = overlay == "tproxy" && container == "proxy";
-        let (user, rights) = if transparent { ("0", NET_ADMIN) } else { ("65532", 0) };
+        let (user, rights) = if transparent { (0, NET_ADMIN) } else { (deploy::user(65_532), 0) };
         let place = format!("{} {container}", pod.name());
-        assert_eq!(line("Uid:"), user, "{place}");
+        assert_eq!(line("Uid:"), user.to_string(), "{place}");
         assert_eq!(line("NoNewPrivs:"), "1", "{place}");
         for set in ["CapEff:", "CapPrm:", "CapBnd:", "CapAmb:"] {
             let all = u64::from_str_radix(&line(set), 16).expect("a set of capabilities");
