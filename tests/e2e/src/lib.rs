@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod net;
 pub mod parts;
 pub mod process;
+pub mod site;
 pub mod store;
 pub mod until;
 pub mod zenvoy;

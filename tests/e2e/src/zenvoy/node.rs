@@ -6,10 +6,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::local;
+use super::zenvoy;
 use crate::folder::Folder;
 use crate::http::get;
 use crate::manifest::Backend;
+use crate::net::Place;
 use crate::process::Process;
 use crate::{parts, until};
 
@@ -28,6 +29,8 @@ pub enum Mode {
 /// A running `zenvoy proxy` and a real Envoy, started with what `zenvoy bootstrap` prints.
 #[derive(Debug)]
 pub struct Node {
+    name: String,
+    place: Place,
     envoy: Process,
     proxy: Process,
     proxy_flags: Vec<String>,
@@ -44,30 +47,43 @@ impl Node {
     /// # Panics
     /// When one cannot be started.
     pub fn start(folder: &Folder, mode: Mode, controller: SocketAddr) -> Self {
-        let (beside, proxy_admin, envoy_admin) = (local(18_001), local(18_081), local(9901));
+        Self::start_in(&Place::here(), folder, "", mode, &format!("http://{controller}"))
+    }
+
+    /// The same at another place, under the name `node-1` with `suffix` for what belongs to it; `controllers` may name
+    /// several.
+    ///
+    /// # Panics
+    /// When one cannot be started.
+    pub fn start_in(place: &Place, folder: &Folder, suffix: &str, mode: Mode, controllers: &str) -> Self {
+        let (beside, proxy_admin, envoy_admin) = (Place::here().at(18_001), place.at(18_081), place.at(9901));
+        let name = format!("node{}", if suffix.is_empty() { "-1" } else { suffix });
         let mode = match mode {
             Mode::Tproxy => "tproxy",
             Mode::Listen => "listen",
         };
         let proxy_flags = vec![
             "proxy".into(),
-            "--node=node-1".into(),
-            format!("--controllers=http://{controller}"),
+            format!("--node={name}"),
+            format!("--controllers={controllers}"),
             format!("--mode={mode}"),
             format!("--envoy-listen={beside}"),
             format!("--admin={proxy_admin}"),
             format!("--stats-flush-interval={FLUSH}"),
             "--log=info,zenvoy_proxy=debug".into(),
         ];
-        let bootstrap = bootstrap(beside, envoy_admin);
-        let bootstrap = folder.write("envoy.yaml", &bootstrap);
+        let bootstrap = bootstrap(&name, beside, envoy_admin);
+        let bootstrap = folder.write(&format!("envoy{suffix}.yaml"), &bootstrap);
         let envoy_flags = ["--config-path", &bootstrap.display().to_string(), "--concurrency", "2"];
         let envoy_flags: Vec<String> =
             envoy_flags.into_iter().chain(["--disable-hot-restart"]).map(ToOwned::to_owned).collect();
-        let (proxy_log, envoy_log) = (folder.log("zenvoy-proxy"), folder.log("envoy"));
+        let proxy_log = folder.log(&format!("zenvoy-proxy{suffix}"));
+        let envoy_log = folder.log(&format!("envoy{suffix}"));
         Self {
-            proxy: run(&parts::zenvoy(), &proxy_flags, &proxy_log),
-            envoy: run(&parts::path("envoy"), &envoy_flags, &envoy_log),
+            proxy: zenvoy(place, &proxy_flags, &proxy_log),
+            envoy: envoy(place, &envoy_flags, &envoy_log),
+            name,
+            place: place.clone(),
             proxy_flags,
             proxy_log,
             envoy_flags,
@@ -75,6 +91,11 @@ impl Node {
             proxy_admin,
             envoy_admin,
         }
+    }
+
+    /// Its name, as controllers know it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Waits until both serve.
@@ -106,22 +127,22 @@ impl Node {
 
     /// Starts the proxy again; the process that was must have ended.
     pub fn start_proxy_again(&mut self) {
-        self.proxy = run(&parts::zenvoy(), &self.proxy_flags, &self.proxy_log);
+        self.proxy = zenvoy(&self.place, &self.proxy_flags, &self.proxy_log);
     }
 
     /// Starts Envoy again; the process that was must have ended.
     pub fn start_envoy_again(&mut self) {
-        self.envoy = run(&parts::path("envoy"), &self.envoy_flags, &self.envoy_log);
+        self.envoy = envoy(&self.place, &self.envoy_flags, &self.envoy_log);
     }
 
     /// Envoy's HTTP listener.
     pub fn http(&self) -> SocketAddr {
-        local(10_000)
+        self.place.at(10_000)
     }
 
     /// Envoy's listener for the upstream with this `listen-port`.
     pub fn listener(&self, port: u16) -> SocketAddr {
-        local(port)
+        self.place.at(port)
     }
 
     /// The proxy's status page.
@@ -129,13 +150,21 @@ impl Node {
     /// # Panics
     /// When it does not answer.
     pub async fn status(&self) -> Value {
-        let answer = get(self.proxy_admin, "admin", "/status").await.expect("the proxy's status");
-        serde_json::from_str(&answer.body).expect("the status is JSON")
+        self.try_status().await.expect("the proxy's status")
+    }
+
+    /// The proxy's status page, if it answers.
+    ///
+    /// # Panics
+    /// When it answers something else.
+    pub async fn try_status(&self) -> Option<Value> {
+        let answer = get(self.proxy_admin, "admin", "/status").await.ok()?;
+        Some(serde_json::from_str(&answer.body).expect("the status is JSON"))
     }
 
     /// What the proxy says of the upstream of a backend.
     pub async fn upstream(&self, backend: &Backend) -> Option<Value> {
-        let status = self.status().await;
+        let status = self.try_status().await?;
         let upstreams = status["upstreams"].as_array()?;
         upstreams.iter().find(|upstream| upstream["upstream"] == backend.upstream().as_str()).cloned()
     }
@@ -171,7 +200,7 @@ impl Node {
     }
 
     /// Whether proxy and Envoy know a backend: a connection is served from now on.
-    pub(super) async fn knows(&self, backend: &Backend) -> bool {
+    pub async fn knows(&self, backend: &Backend) -> bool {
         if self.upstream(backend).await.is_none() || self.envoy_endpoints(backend).await.is_empty() {
             return false;
         }
@@ -223,16 +252,17 @@ impl Node {
         }
     }
 
-    async fn envoy_says(&self, path: &str) -> Option<String> {
+    /// What Envoy's admin interface says, if it does.
+    pub async fn envoy_says(&self, path: &str) -> Option<String> {
         let answer = get(self.envoy_admin, "admin", path).await.ok()?;
         (answer.status == 200).then_some(answer.body)
     }
 }
 
-fn bootstrap(proxy: SocketAddr, admin: SocketAddr) -> String {
+fn bootstrap(name: &str, proxy: SocketAddr, admin: SocketAddr) -> String {
     let printed = Command::new(parts::zenvoy())
-        .args(["bootstrap", "--node=node-1"])
-        .args([format!("--proxy={proxy}"), format!("--admin={admin}")])
+        .arg("bootstrap")
+        .args([format!("--node={name}"), format!("--proxy={proxy}"), format!("--admin={admin}")])
         .arg(format!("--stats-flush-interval={FLUSH}"))
         .output()
         .expect("run zenvoy bootstrap");
@@ -240,6 +270,6 @@ fn bootstrap(proxy: SocketAddr, admin: SocketAddr) -> String {
     String::from_utf8(printed.stdout).expect("the bootstrap is text")
 }
 
-fn run(program: &Path, flags: &[String], log: &Path) -> Process {
-    Process::start(program, flags, &[], log)
+fn envoy(place: &Place, flags: &[String], log: &Path) -> Process {
+    Process::start_in(place, &parts::path("envoy"), flags, &[], log)
 }
