@@ -62,6 +62,11 @@ impl Process {
         Self { name, child, log: log.to_path_buf() }
     }
 
+    /// The name of its program.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("the kernel's pids fit"))

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::timeout;
 
-use super::zenvoy;
+use super::{PATIENCE, zenvoy};
 use crate::folder::Folder;
 use crate::http::get;
 use crate::net::Place;
@@ -104,7 +105,7 @@ impl Controller {
     /// # Panics
     /// When it answers something else.
     pub async fn try_status(&self) -> Option<Value> {
-        let answer = get(self.admin, "admin", "/status").await.ok()?;
+        let answer = timeout(PATIENCE, get(self.admin, "admin", "/status")).await.ok()?.ok()?;
         Some(serde_json::from_str(&answer.body).expect("the status is JSON"))
     }
 
@@ -115,6 +116,7 @@ impl Controller {
 
     /// Whether it says that it is ready.
     pub async fn is_ready(&self) -> bool {
-        get(self.admin, "admin", "/readyz").await.is_ok_and(|answer| answer.status == 200)
+        let answer = timeout(PATIENCE, get(self.admin, "admin", "/readyz")).await;
+        answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status == 200))
     }
 }

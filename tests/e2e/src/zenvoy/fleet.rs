@@ -141,6 +141,31 @@ impl Fleet {
         (0..self.controllers.len()).filter(|number| *number != leader).collect()
     }
 
+    /// Starts again what has ended, of controllers, proxies, Envoys, members of etcd and the API server.
+    pub fn start_again(&mut self) {
+        for controller in &mut self.controllers {
+            if controller.process().ended().is_some() {
+                controller.start_again();
+            }
+        }
+        for node in &mut self.nodes {
+            if node.proxy().ended().is_some() {
+                node.start_proxy_again();
+            }
+            if node.envoy().ended().is_some() {
+                node.start_envoy_again();
+            }
+        }
+        for member in &mut self.etcd {
+            if member.process().ended().is_some() {
+                member.start_again();
+            }
+        }
+        if self.cluster.api().ended().is_some() {
+            self.cluster.start_api_again();
+        }
+    }
+
     /// The controller that has the session of a node, if one does.
     pub async fn controller_of(&self, node: usize) -> Option<usize> {
         let status = self.nodes[node].try_status().await?;

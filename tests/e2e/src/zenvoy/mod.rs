@@ -5,6 +5,7 @@ mod fleet;
 mod node;
 
 use std::path::Path;
+use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
@@ -23,6 +24,9 @@ use crate::{parts, until};
 pub use controller::{Controller, LEASE_TTL};
 pub use fleet::Fleet;
 pub use node::{Mode, Node};
+
+/// A part that says nothing for this long is paused, and does not keep others waiting.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A whole installation in the test's network namespace: a control plane, a kubelet, etcd, one controller, one node.
 pub struct Installation {

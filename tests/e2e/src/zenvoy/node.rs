@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use tokio::time::timeout;
 
-use super::zenvoy;
+use super::{PATIENCE, zenvoy};
 use crate::folder::Folder;
 use crate::http::get;
 use crate::manifest::Backend;
@@ -158,7 +159,7 @@ impl Node {
     /// # Panics
     /// When it answers something else.
     pub async fn try_status(&self) -> Option<Value> {
-        let answer = get(self.proxy_admin, "admin", "/status").await.ok()?;
+        let answer = timeout(PATIENCE, get(self.proxy_admin, "admin", "/status")).await.ok()?.ok()?;
         Some(serde_json::from_str(&answer.body).expect("the status is JSON"))
     }
 

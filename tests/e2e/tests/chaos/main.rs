@@ -1,4 +1,11 @@
 //! Three controllers, three nodes, three members of etcd and a control plane on machines of their own, while parts are killed,
-//! paused, restarted and cut off from each other.
+//! paused, restarted and cut off from each other. Traffic runs all the while; at the end, all invariants are checked.
 
+mod check;
+mod journal;
 mod leader;
+mod links;
+mod parts;
+mod sessions;
+mod stage;
+mod traffic;
