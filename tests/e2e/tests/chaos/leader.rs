@@ -14,22 +14,24 @@ pub(crate) const FAIL_OVER: Duration = LEASE_TTL.saturating_add(Duration::from_s
 /// A wake during a hand-over waits no longer than this.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
-/// Storms, half before something happens to the leader and half right after it; returns the slowest wake.
+/// Storms, half before something happens to the leader and half right after it; returns how long the slowest wake waited from
+/// then on.
 async fn storm_around(stage: &mut Stage, happens: impl AsyncFnOnce(&mut Stage, usize)) -> Duration {
     let leader = stage.fleet.until_leader().await;
     let all = stage.services.stormed.clone();
     let (before, after) = all.split_at(all.len() / 2);
-    let since = unix_millis();
+    let began = unix_millis();
     let first = stage.storm(before);
     until::so("the storm has begun", async || {
         before.iter().any(|backend| !stage.fleet.audit().effective(backend.name()).is_empty())
     })
     .await;
+    let since = unix_millis();
     happens(stage, leader).await;
     let second = stage.storm(after);
     first.over().await;
     second.over().await;
-    let slowest = stage.slowest_wake(&all, since);
+    let slowest = stage.slowest_wake(&all, began, since);
     stage.say(&format!("the slowest wake waited {slowest:?} for its scale write"));
     slowest
 }

@@ -63,19 +63,20 @@ impl Stage {
         until_all_sleep(&self.fleet, &self.services.stormed).await;
     }
 
-    /// The longest time between a service's first request since `since` and the scale write that answered it.
+    /// The longest time between a service's first request of those after `began_after`, or `since` when that was later, and
+    /// the scale write for it.
     ///
     /// # Panics
     /// When one of them was not woken.
-    pub(crate) fn slowest_wake(&self, of: &[Backend], since: u64) -> Duration {
+    pub(crate) fn slowest_wake(&self, of: &[Backend], began_after: u64, since: u64) -> Duration {
         let entries = self.journal.entries();
         let waits = of.iter().map(|backend| {
             let requests = entries.iter().filter(|entry| entry.workload == backend.name());
-            let first = requests.map(|entry| entry.began).filter(|began| *began >= since).min();
+            let first = requests.map(|entry| entry.began).filter(|began| *began >= began_after).min();
             let first = first.unwrap_or_else(|| panic!("nobody asked for {}", backend.name()));
             let up = up_at(&self.fleet.audit(), backend, first);
             let up = up.unwrap_or_else(|| panic!("{} was not woken", backend.name()));
-            Duration::from_millis(up - first)
+            Duration::from_millis(up.saturating_sub(first.max(since)))
         });
         waits.max().unwrap_or_default()
     }
