@@ -7,13 +7,10 @@ use zenvoy_e2e::site::Member;
 use zenvoy_e2e::until;
 use zenvoy_e2e::zenvoy::LEASE_TTL;
 
+use crate::fault::controller;
 use crate::journal::unix_millis;
 use crate::leader::FAIL_OVER;
 use crate::stage::{Stage, on_a_fleet};
-
-fn controller(number: usize) -> Member {
-    Member::Controller(u8::try_from(number).expect("few"))
-}
 
 /// Storms while something is cut, and says how long the slowest wake waited; then all is whole again.
 async fn storm_meanwhile(stage: &mut Stage) -> Duration {

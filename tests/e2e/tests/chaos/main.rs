@@ -2,10 +2,12 @@
 //! paused, restarted and cut off from each other. Traffic runs all the while; at the end, all invariants are checked.
 
 mod check;
+mod fault;
 mod journal;
 mod leader;
 mod links;
 mod parts;
+mod random;
 mod sessions;
 mod stage;
 mod traffic;

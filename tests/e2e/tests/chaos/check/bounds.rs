@@ -10,9 +10,10 @@ use zenvoy_e2e::zenvoy::Fleet;
 const MEMORY_KB: u64 = 300 * 1024;
 const DESCRIPTORS: usize = 500;
 
-pub(super) async fn found(fleet: &mut Fleet, records: &mut Records, workloads: usize) -> Vec<String> {
+pub(super) async fn found(fleet: &mut Fleet, records: &mut Records) -> Vec<String> {
     let mut found = Vec::new();
     let (nodes, controllers) = (fleet.nodes.len(), fleet.controllers.len());
+    let workloads = fleet.audit().all().len();
     // Records of the dead go with their leases.
     until::so("only living controllers are known", async || {
         records.all("controllers/").await.len() == controllers

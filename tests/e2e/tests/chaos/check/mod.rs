@@ -36,7 +36,7 @@ pub(crate) async fn check(fleet: &mut Fleet, services: &Services, journal: &Jour
     found.extend(journal.lost().iter().map(|(what, times)| format!("I2: lost {times} times: {what}")));
     found.extend(ports::found(&history));
     found.extend(observer::found(fleet).await);
-    found.extend(bounds::found(fleet, &mut records, backends.len()).await);
+    found.extend(bounds::found(fleet, &mut records).await);
     assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
     let served = journal.entries().iter().filter(|entry| entry.record.result.is_ok()).count();
     assert!(served > 0, "nothing was served, so nothing is proven");
