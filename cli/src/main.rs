@@ -1,6 +1,7 @@
 //! The `zenvoy` command: one small file per subcommand, no logic.
 
 mod bootstrap;
+mod certs;
 mod completions;
 mod controller;
 mod crd;
@@ -40,6 +41,7 @@ enum Command {
     Up(up::Args),
     Bootstrap(bootstrap::Args),
     Crd(crd::Args),
+    Certs(certs::Args),
     Completions(completions::Args),
     Version(version::Args),
     #[command(hide = true)]
@@ -65,6 +67,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Up(args) => up::run(args, &logs),
         Command::Bootstrap(args) => bootstrap::run(args),
         Command::Crd(args) => crd::run(&args),
+        Command::Certs(args) => certs::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),
         // Keepers are small: no runtime, no logs.

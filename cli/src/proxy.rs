@@ -1,6 +1,6 @@
 //! `zenvoy proxy`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -9,12 +9,13 @@ use zenvoy_proxy::local::LocalAddress;
 use zenvoy_proxy::transport::rules::{ActivatorRange, RulesBy};
 use zenvoy_proxy::{Goodbye, ProxyOptions, Transport};
 use zenvoy_shared::id::NodeId;
+use zenvoy_shared::tls::Role;
 
 use crate::exit::Failure;
 use crate::logs::LogArgs;
 use crate::pool::check_pool;
 use crate::shutdown::{ShutdownArgs, run_until_signal};
-use crate::tls::TlsArgs;
+use crate::tls::{self, TlsArgs};
 use crate::value;
 
 /// Run the proxy beside an Envoy: it holds connections to cold services until they are awake
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "ZENVOY_NODE", default_value_t = value::host_name(),
         value_parser = value::node)]
     node: NodeId,
-    /// Controllers, as `http://zenvoy-controller.zenvoy:18000` (https with TLS); several are tried in turn
+    /// Controllers, as `https://zenvoy-controller.zenvoy:18000` (http without TLS); several are tried in turn
     #[arg(long, value_name = "URL,...", env = "ZENVOY_CONTROLLERS", required = true, value_delimiter = ',',
         value_parser = controller)]
     controllers: Vec<Uri>,
@@ -143,9 +144,20 @@ fn controller(text: &str) -> Result<Uri, String> {
     if scheme && bare && uri.host().is_some() && uri.port().is_some() { Ok(uri) } else { Err(expected()) }
 }
 
+/// The first controller to which bytes would leave this machine unprotected.
+fn beyond(controllers: &[Uri]) -> Option<String> {
+    let is_local = |uri: &Uri| {
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    };
+    let found = controllers.iter().find(|uri| uri.scheme_str() == Some("http") && !is_local(uri));
+    found.map(|uri| format!("controller {uri}"))
+}
+
 pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
     check_pool(|address| args.port_pool.iter().any(|range| range.covers(address)), &args.own_addresses())
         .map_err(Failure::configuration)?;
+    let files = args.tls.check(beyond(&args.controllers).as_deref()).map_err(Failure::configuration)?;
     logs.init()?;
     let transport = match args.mode {
         Mode::Listen => Transport::Listen,
@@ -154,7 +166,6 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
         }
     };
     let options = ProxyOptions {
-        tls: args.tls.into(),
         transport,
         local: args.envoy_listen,
         admin: args.admin.0,
@@ -169,5 +180,8 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
         },
         ..ProxyOptions::new(args.node, args.controllers)
     };
-    run_until_signal(&args.shutdown, async |stop| Ok(zenvoy_proxy::run(options, stop).await?))
+    run_until_signal(&args.shutdown, async |stop| {
+        let tls = tls::open(files, Role::Node(options.node.clone())).await?;
+        Ok(zenvoy_proxy::run(ProxyOptions { tls, ..options }, stop).await?)
+    })
 }

@@ -24,7 +24,7 @@ fn without_an_api_server_readiness_and_a_few_log_lines_say_where_it_should_be() 
         std::fs::write(&kubeconfig, KUBECONFIG).expect("written");
         let log = folder.path().join("log");
         let mut controller = Command::new(env!("CARGO_BIN_EXE_zenvoy"))
-            .args(["controller", "--store", "memory", "--kubeconfig"])
+            .args(["controller", "--store", "memory", "--listen", "127.0.0.1:18000", "--kubeconfig"])
             .arg(&kubeconfig)
             .stderr(std::fs::File::create(&log).expect("a file"))
             .spawn()

@@ -30,7 +30,7 @@ fn printed(arguments: &[&str]) -> String {
 
 #[test]
 fn every_long_flag_has_a_variable_and_the_help_says_which() {
-    for command in ["controller", "proxy", "up", "bootstrap"] {
+    for command in ["controller", "proxy", "up", "bootstrap", "certs"] {
         let help = printed(&[command, "--help"]);
         let flags: Vec<&str> = help.split("\n      --").skip(1).collect();
         assert!(flags.len() > 4, "{help}");
@@ -52,10 +52,21 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
     let cases: &[(&[&str], &str)] = &[
         (&["proxy", "--controllers", "host:18000"], "give http://host:port"),
         (&["proxy"], "--controllers"),
-        (&["proxy", "--controllers", "http://c:1", "--port-pool", "127.0.0.1:9-1"], "127.0.0.1:20000-32767"),
-        (&["proxy", "--controllers", "http://c:1", "--rules", "ipfw"], "give nft, iptables or none"),
-        (&["proxy", "--controllers", "http://c:1", "--tls-cert", "/proc/self/stat"], "--tls-key"),
-        (&["proxy", "--controllers", "http://c:1", "--node", "a b"], "is not a node's name"),
+        (
+            &["proxy", "--controllers", "http://localhost:1", "--port-pool", "127.0.0.1:9-1"],
+            "127.0.0.1:20000-32767",
+        ),
+        (&["proxy", "--controllers", "http://localhost:1", "--rules", "ipfw"], "give nft, iptables or none"),
+        (&["proxy", "--controllers", "https://c:1", "--tls-ca", "/proc/self/stat"], "--tls-dir"),
+        (&["proxy", "--controllers", "https://c:1", "--tls-dir", "/nowhere"], "read /nowhere/ca.crt"),
+        (&["proxy", "--controllers", "http://c:1"], "controller http://c:1/ is beyond this machine"),
+        (&["proxy", "--controllers", "http://c:1", "--plaintext", "--tls-dir", "x"], "--plaintext"),
+        (
+            &["proxy", "--controllers", "http://[::1]:1", "--envoy-listen", "0.0.0.0:1"],
+            "is not an address on this host",
+        ),
+        (&["controller", "--store", "memory"], "--listen 0.0.0.0:18000 is beyond this machine"),
+        (&["proxy", "--controllers", "http://localhost:1", "--node", "a b"], "is not a node's name"),
         (&["bootstrap", "--stats-flush-interval", "1"], "as 90s, 5m or 1h30m"),
         (&["up", "x.yaml", "--http-port", "0"], "--http-port"),
         (&["up"], "FILE"),
@@ -65,7 +76,7 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
         (&["controller", "--lease-ttl", "1s"], "at least 3s"),
         (&["controller", "--store", "redis"], "etcd, memory"),
         (
-            &["controller", "--store", "memory", "--kubeconfig", "/nowhere/config"],
+            &["controller", "--store", "memory", "--plaintext", "--kubeconfig", "/nowhere/config"],
             "--kubeconfig: use /nowhere/config",
         ),
         (&["controller", "--store", "memory", "--advertise", "foo"], "give host:port"),
@@ -110,9 +121,7 @@ fn a_file_that_is_not_there_is_told_before_anything_starts_with_its_flag() {
         (etcd, "--etcd-cert", &["--etcd-key", "/proc/self/stat"]),
         (etcd, "--etcd-key", &["--etcd-cert", "/proc/self/stat"]),
         (etcd, "--etcd-password-file", &["--etcd-user", "zenvoy"]),
-        (proxy, "--tls-ca", &[]),
-        (proxy, "--tls-cert", &["--tls-key", "/proc/self/stat"]),
-        (proxy, "--tls-key", &["--tls-cert", "/proc/self/stat"]),
+        (proxy, "--tls-ca", &["--tls-dir", "/proc"]),
     ];
     for (command, flag, beside) in cases {
         let message = refused(&[command, beside, &[flag, "/nowhere/file.pem"]].concat(), &[]);
@@ -135,7 +144,7 @@ fn a_variable_counts_as_its_flag_and_the_flag_wins() {
 
 #[test]
 fn a_bad_log_filter_is_refused_with_an_example() {
-    let message = refused(&["proxy", "--controllers", "http://c:1", "--log", "zenvoy=loud"], &[]);
+    let message = refused(&["proxy", "--controllers", "http://localhost:1", "--log", "zenvoy=loud"], &[]);
     assert!(message.contains("an example is info,zenvoy_controller=debug"), "{message}");
 }
 

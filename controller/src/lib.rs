@@ -7,6 +7,7 @@ pub mod execute;
 pub mod leader;
 pub mod model;
 pub mod plan;
+pub mod port;
 pub mod replica;
 pub mod report;
 pub mod session;

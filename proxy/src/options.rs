@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 use zenvoy_shared::id::NodeId;
-use zenvoy_shared::tls::TlsFiles;
+use zenvoy_shared::tls::Live;
 
 use crate::hold::{Pace, Patience};
 use crate::local::LocalAddress;
@@ -54,8 +54,8 @@ pub struct ProxyOptions {
     pub node: NodeId,
     /// Controllers, as `http://host:port` or `https://host:port`; not empty. A name may stand for several addresses.
     pub controllers: Vec<Uri>,
-    /// For `https`: whom to trust, and who the node is.
-    pub tls: TlsFiles,
+    /// For `https`: whom to trust, and the certificate of this node.
+    pub tls: Option<Live>,
     /// How connections are accepted.
     pub transport: Transport,
     /// Where Envoy finds the proxy. Default: 127.0.0.1:18001.
@@ -85,7 +85,7 @@ impl ProxyOptions {
         Self {
             node,
             controllers,
-            tls: TlsFiles::default(),
+            tls: None,
             transport: Transport::Listen,
             local: LocalAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 18_001))),
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 18_002))),

@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use zenvoy_shared::tls::TlsError;
 
 use crate::admin::{self, AdminError, Status, View};
 use crate::hold::Holder;
@@ -38,12 +37,12 @@ pub enum ProxyError {
     /// No controller was named.
     #[error("no controller is named; give --controllers http://host:port")]
     NoController,
-    /// Nobody to trust is named.
-    #[error("{0} speaks TLS; give --tls-ca with the authority that signed its certificate")]
-    NoCa(Uri),
-    /// TLS files cannot be read.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    /// The node has nothing to prove itself with.
+    #[error("{0} speaks TLS; give --tls-dir with the certificate of this node")]
+    NoCertificate(Uri),
+    /// What is there to protect the node would not be used.
+    #[error("certificates are given (--tls-dir), and {0} is plaintext; give https://host:port")]
+    Plaintext(Uri),
     /// The address for Envoy is taken.
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -124,7 +123,8 @@ impl Proxy {
         let session =
             Session::new(node.clone(), table.clone(), options.controllers.clone(), options.tls.clone());
         let accepts = Arc::new(AcceptCounts::default());
-        let view = Arc::new(View { node, table, holder, accepts, session: session.status() });
+        let tls = options.tls.clone();
+        let view = Arc::new(View { node, table, holder, accepts, session: session.status(), tls });
         Ok(Self { options, local, admin, transparent, session, view })
     }
 
@@ -187,12 +187,14 @@ async fn part(name: &'static str, runs: impl Future<Output = ()>) -> String {
 
 /// What a session would only find out later, again and again.
 fn check_tls(options: &ProxyOptions) -> Result<(), ProxyError> {
-    let ca = options.tls.read_ca()?;
-    options.tls.read_identity()?;
-    match options.controllers.iter().find(|controller| controller.scheme_str() == Some("https")) {
-        Some(controller) if ca.is_none() => Err(ProxyError::NoCa(controller.clone())),
-        _ => Ok(()),
+    for controller in &options.controllers {
+        match (controller.scheme_str() == Some("https"), &options.tls) {
+            (true, None) => return Err(ProxyError::NoCertificate(controller.clone())),
+            (false, Some(_)) => return Err(ProxyError::Plaintext(controller.clone())),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// Accepts until `stop`; then nothing of it is left in the kernel.

@@ -12,8 +12,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zenvoy_controller::plan::ports::PortPool;
 use zenvoy_controller::replica::{self, Parts, ReplicaOptions};
+use zenvoy_controller::session::DemandQuota;
 use zenvoy_controller::source::kube::ReportWriter;
 use zenvoy_controller::translate::{ListenerOptions, Names};
+use zenvoy_shared::tls::Role;
 
 use self::kubernetes::KubernetesArgs;
 pub(crate) use self::store::StoreArgs;
@@ -21,6 +23,7 @@ use crate::exit::Failure;
 use crate::logs::LogArgs;
 use crate::pool::check_pool;
 use crate::shutdown::{ShutdownArgs, run_until_signal};
+use crate::tls::{self, TlsArgs};
 use crate::value;
 
 /// Run a controller replica: it serves Envoys and proxies, and scales workloads from zero and back
@@ -69,6 +72,10 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u16).range(1..))]
     max_drains: u16,
     #[command(flatten)]
+    nodes: NodeArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
     listeners: ListenerArgs,
     #[command(flatten)]
     store: StoreArgs,
@@ -76,6 +83,19 @@ pub(crate) struct Args {
     kubernetes: KubernetesArgs,
     #[command(flatten)]
     shutdown: ShutdownArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What one node may demand")]
+struct NodeArgs {
+    /// Upstreams demanded at once; what is beyond is refused, and its clients are told
+    #[arg(long, value_name = "COUNT", env = "ZENVOY_NODE_MAX_DEMAND",
+        default_value_t = DemandQuota::default().upstreams, value_parser = clap::value_parser!(u32).range(1..))]
+    node_max_demand: u32,
+    /// Wakes begun a minute, as many at once; what is beyond is refused, and its clients are told
+    #[arg(long, value_name = "COUNT", env = "ZENVOY_NODE_WAKES_PER_MINUTE",
+        default_value_t = DemandQuota::default().wakes_per_minute, value_parser = clap::value_parser!(u32).range(1..))]
+    node_wakes_per_minute: u32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,9 +138,12 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
     check_pool(|address| args.port_pool.covers(address), &args.own_addresses())
         .map_err(Failure::configuration)?;
     let store = args.store.check().map_err(Failure::configuration)?;
+    let beyond = (!args.listen.ip().is_loopback()).then(|| format!("--listen {}", args.listen));
+    let files = args.tls.check(beyond.as_deref()).map_err(Failure::configuration)?;
     logs.init()?;
     let options = ReplicaOptions {
         listen: args.listen,
+        tls: None,
         advertise: args.advertise.unwrap_or_default(),
         admin: args.admin.0,
         pool: args.port_pool,
@@ -136,9 +159,14 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
         },
         max_offers: args.max_drains.into(),
         lease_ttl: args.lease_ttl,
+        quota: DemandQuota {
+            upstreams: args.nodes.node_max_demand,
+            wakes_per_minute: args.nodes.node_wakes_per_minute,
+        },
     };
     let (cluster, kubernetes) = (args.cluster, args.kubernetes);
     run_until_signal(&args.shutdown, async |stop| {
+        let options = ReplicaOptions { tls: tls::open(files, Role::Controller).await?, ..options };
         let config = kubernetes.config().await.map_err(Failure::configuration)?;
         let electing = kubernetes.electing(&config, &store, &cluster, options.lease_ttl).await?;
         let kube = kubernetes.connect(&config).await?;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use zenvoy_controller::leader::Electing;
 use zenvoy_controller::plan::ports::PortPool;
 use zenvoy_controller::replica::{self, Parts, ReplicaOptions};
+use zenvoy_controller::session::DemandQuota;
 use zenvoy_controller::source::process::{self, ProcessScaler, ProcessSource};
 use zenvoy_controller::store::MemoryStore;
 use zenvoy_controller::translate::{ListenerOptions, Names};
@@ -139,6 +140,8 @@ fn proxy_options(plan: &Plan, node: NodeId, controller: SocketAddr) -> anyhow::R
 fn replica_options(plan: &Plan, listen: SocketAddr) -> ReplicaOptions {
     ReplicaOptions {
         listen,
+        // On loopback, within one process.
+        tls: None,
         advertise: String::new(),
         admin: None,
         pool: plan.pool.clone(),
@@ -147,6 +150,7 @@ fn replica_options(plan: &Plan, listen: SocketAddr) -> ReplicaOptions {
         names: names(),
         max_offers: 4,
         lease_ttl: Duration::from_secs(10),
+        quota: DemandQuota::default(),
     }
 }
 

@@ -1,5 +1,6 @@
-//! Health, readiness and status over HTTP, for probes and people. In: what the parts know of themselves; out: text and JSON.
+//! Health, readiness, status and metrics over HTTP, for probes and people. In: what the parts know of themselves; out: text and JSON.
 
+mod metrics;
 pub mod nodes;
 
 use axum::extract::State as Extract;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use zenvoy_xds::server::{Server, StreamStatus};
 
 use crate::model::Replica;
+use crate::port::Port;
 use crate::session::SessionService;
 
 /// What keeps a replica from serving.
@@ -68,6 +70,7 @@ pub struct State {
     lacks: watch::Receiver<Lacks>,
     xds: Server,
     sessions: SessionService,
+    port: Port,
 }
 
 impl State {
@@ -78,8 +81,9 @@ impl State {
         lacks: watch::Receiver<Lacks>,
         xds: Server,
         sessions: SessionService,
+        port: Port,
     ) -> Self {
-        Self { me, on, lacks, xds, sessions }
+        Self { me, on, lacks, xds, sessions, port }
     }
 
     fn waits_for(&self) -> Vec<String> {
@@ -93,6 +97,7 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/status", get(status))
+        .route("/metrics", get(metrics::page))
         .with_state(state);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = serving.await {
@@ -116,6 +121,7 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "ready": state.lacks.borrow().is_nothing(),
         "waits_for": state.waits_for(),
         "sessions": state.sessions.count(),
+        "port": state.port.status(),
         "streams": streams,
     }))
 }

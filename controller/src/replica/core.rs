@@ -20,7 +20,7 @@ use crate::admin::Lacks;
 use crate::execute::{Job, JobDone, Outcome, Subject};
 use crate::model::{Fact, Inventory, Revision, Term, Touched};
 use crate::plan::wake::retry_after;
-use crate::session::{Moment, Nodes};
+use crate::session::{Moment, Nodes, Quotas};
 use crate::store::{Key, LeaseId, Room, Txn, WatchEvent};
 
 /// How long a subject waits for the watch to show why a comparison failed.
@@ -63,6 +63,7 @@ pub struct Core {
     pub(super) watched: Revision,
     pub(super) loaded: bool,
     pub(super) nodes: Nodes,
+    pub(super) quotas: Quotas,
     pub(super) sessions: BTreeMap<NodeId, sessions::Session>,
     /// Nodes that said goodbye, each with the start of it that did; this outlives their session.
     pub(super) leaving: BTreeMap<NodeId, zenvoy_shared::id::NodeEpoch>,
@@ -84,6 +85,7 @@ impl Core {
     /// Knows nothing yet.
     pub fn new(options: CoreOptions) -> Self {
         Self {
+            quotas: Quotas::new(options.quota),
             options,
             inventory: Inventory::default(),
             records: Records::default(),

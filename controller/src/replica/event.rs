@@ -8,7 +8,7 @@ use zenvoy_xds::core::Change;
 use crate::execute::{Job, JobDone};
 use crate::model::{Fact, Term};
 use crate::report::{Occasion, Status};
-use crate::session::{Activity, Demand, Moment};
+use crate::session::{Activity, Demand, Moment, Refusal};
 use crate::store::{LeaseId, WatchEvent};
 
 /// The time at which something is decided.
@@ -127,6 +127,8 @@ pub enum ToNode {
         /// Of this drain.
         drain: DrainId,
     },
+    /// These of its demands are beyond its quota and wake nothing.
+    Refuse(BTreeMap<UpstreamId, Refusal>),
 }
 
 /// What a replica does to the world.

@@ -9,17 +9,23 @@ use zenvoy_shared::id::NodeId;
 use zenvoy_xds::server::{Admit, Group, Peer};
 
 use super::SessionId;
+use crate::port::Access;
 
 /// An Envoy whose proxy has not opened its session by then is told so.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The registered nodes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gate {
+    access: Access,
     open: watch::Sender<BTreeMap<NodeId, SessionId>>,
 }
 
 impl Gate {
+    pub(super) fn new(access: Access) -> Self {
+        Self { access, open: watch::Sender::default() }
+    }
+
     /// The node may be served as long as that session stands.
     pub(super) fn open(&self, node: NodeId, session: SessionId) {
         self.open.send_modify(|open| {
@@ -43,6 +49,7 @@ impl Gate {
 impl Admit for Gate {
     async fn admit(&self, peer: &Peer) -> Result<Group, Status> {
         let node = NodeId(peer.node.id.clone());
+        self.access.check(&node, peer.certificates.as_ref().map(|chain| chain.as_slice()))?;
         let mut open = self.open.subscribe();
         let opened = tokio::time::timeout(PATIENCE, open.wait_for(|open| open.contains_key(&node))).await;
         if opened.is_ok() {

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use crate::model::Replica;
 use crate::plan::ports::PortPool;
+use crate::session::DemandQuota;
 use crate::translate::{ListenerOptions, Names};
 
 /// What the core must know beforehand.
@@ -46,4 +47,6 @@ pub struct CoreOptions {
     pub names: Names,
     /// Drains on offer at once, at most (rule D1); at least 1.
     pub max_offers: usize,
+    /// How much each node may demand.
+    pub quota: DemandQuota,
 }

@@ -8,11 +8,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tracing::{debug, info, warn};
 use zenvoy_shared::fault::Faults;
 use zenvoy_shared::id::ControllerId;
 use zenvoy_shared::proto::HELD_UPSTREAM;
+use zenvoy_shared::tls::Live;
 use zenvoy_xds::core::TypeUrl;
 use zenvoy_xds::server::Server;
 
@@ -24,8 +25,9 @@ use crate::execute::Executor;
 use crate::leader::{self, Electing};
 use crate::model::{Fact, Replica};
 use crate::plan::ports::PortPool;
+use crate::port::Port;
 use crate::report::Reporter;
-use crate::session::{Moment, SessionService};
+use crate::session::{DemandQuota, Moment, SessionService};
 use crate::source::{Scaler, Source, SourceError};
 use crate::store::{LeaseId, Room, Store, WatchEvent, keep_lease};
 use crate::translate::{ListenerOptions, Names, type_url};
@@ -34,14 +36,15 @@ use crate::translate::{ListenerOptions, Names, type_url};
 const PROTOCOL_LEVEL: u32 = 1;
 /// Events that wait for the core, from each side.
 const EVENTS: usize = 1024;
-/// A node whose peer vanished without a word is noticed after this and as long again.
-const KEEPALIVE: Duration = Duration::from_secs(5);
 
 /// What a replica is told by its operator.
 #[derive(Debug, Clone)]
 pub struct ReplicaOptions {
     /// Where xDS and sessions are served.
     pub listen: SocketAddr,
+    /// The certificate and authorities for that, made for a controller. `None`: plaintext; whoever reaches the address may
+    /// speak for any node.
+    pub tls: Option<Live>,
     /// The address under which nodes reach that; `listen` when empty.
     pub advertise: String,
     /// Where health, readiness and status are served; nowhere when `None`.
@@ -58,6 +61,8 @@ pub struct ReplicaOptions {
     pub max_offers: usize,
     /// This replica's own records end this long after it was last heard of; seconds.
     pub lease_ttl: Duration,
+    /// How much each node may demand.
+    pub quota: DemandQuota,
 }
 
 /// What a replica stands on.
@@ -125,22 +130,25 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     let me = options.me();
     info!(controller = %me.id, listen = %options.listen, "the replica starts");
     let clock = Clock(Instant::now());
-    let gate = Arc::new(Gate::default());
+    let port = Port::new(options.tls.clone());
+    let gate = Arc::new(Gate::new(port.access()));
     let xds = Server::builder().admit(gate.clone()).build();
     let (urgent, urgent_events) = mpsc::channel(EVENTS);
     let (facts, fact_events) = mpsc::channel(EVENTS);
     let (lease, lease_events) = mpsc::channel(4);
-    let sessions = SessionService::new(me.id.to_string(), urgent.clone(), move || clock.moment());
+    let sessions =
+        SessionService::new(me.id.to_string(), port.access(), urgent.clone(), move || clock.moment());
     let (lacks, lacks_state) = watch::channel(Lacks::EVERYTHING);
     let (reachable, reachable_state) = watch::channel(false);
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
     if let Some(listener) = admin_listener {
         let on = admin::Parts { source: parts.source.describe(), store: parts.store.describe() };
-        let state = admin::State::new(me.clone(), on, lacks_state, xds.clone(), sessions.clone());
+        let state =
+            admin::State::new(me.clone(), on, lacks_state, xds.clone(), sessions.clone(), port.clone());
         tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
     }
-    tasks.spawn("the xDS server", serve(listener, xds.clone(), sessions.clone(), stop.clone()));
+    tasks.spawn("the xDS server", serve(port, listener, xds.clone(), sessions.clone(), stop.clone()));
     tasks.spawn("the source", source(parts.source, facts, stop.clone()));
     let keeping = keep_lease(parts.store.clone(), options.lease_ttl, lease, stop.clone());
     tasks.spawn("the lease", done(keeping));
@@ -180,6 +188,7 @@ impl ReplicaOptions {
             listeners: self.listeners,
             names: self.names,
             max_offers: self.max_offers.max(1),
+            quota: self.quota,
         }
     }
 }
@@ -251,23 +260,14 @@ async fn loaded(
 }
 
 async fn serve(
+    port: Port,
     listener: TcpListener,
     xds: Server,
     sessions: SessionService,
     stop: CancellationToken,
 ) -> Result<(), ReplicaError> {
-    let router = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(xds.service())
-        .add_service(sessions.service());
-    // The builder's own option is not for listeners given to it.
-    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
-    // Streams have no end of their own: on stop they are cut, and clients go to another replica.
-    tokio::select! {
-        served = router.serve_with_incoming(connections) => Ok(served?),
-        () = stop.cancelled() => Ok(()),
-    }
+    let services = Routes::new(xds.service()).add_service(sessions.service());
+    Ok(port.serve(listener, services, stop).await?)
 }
 
 /// Tasks of which none may end before `stop`.

@@ -1,7 +1,7 @@
 //! Nodes and this replica's own registration (rules N2-N5): what is written before a node is served, and what a node's
 //! words lead to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Map;
 use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
@@ -10,6 +10,7 @@ use super::core::Core;
 use super::event::{Effect, Said, SessionId, ToNode};
 use crate::execute::{Job, Subject};
 use crate::model::{NodeRecord, Revision};
+use crate::session::{Demand, Judged, Refusal};
 use crate::store::{Compare, Key, LeaseId, Txn, Write, encode};
 
 /// A node's session with this replica.
@@ -32,7 +33,9 @@ impl Core {
             let opened = Session { id: session, registered: None, welcomed: false };
             self.leaving.remove(&node);
             self.sessions.insert(node.clone(), opened);
-            let demanded = self.nodes.open(node.clone(), epoch, demand, activity);
+            let judged = self.judge(&node, demand);
+            let demanded = self.nodes.open(node.clone(), epoch, judged.demand, activity);
+            self.refuse(&node, session, judged.refused);
             self.proofs.forget_node(&node);
             self.look(&Subject::Node(node));
             self.demand_changed(&demanded);
@@ -44,7 +47,9 @@ impl Core {
         }
         match said {
             Said::Demand(demand) => {
-                let changed = self.nodes.demand(&node, demand);
+                let judged = self.judge(&node, demand);
+                let changed = self.nodes.demand(&node, judged.demand);
+                self.refuse(&node, session, judged.refused);
                 self.demand_changed(&changed);
             }
             Said::Activity(changes) => {
@@ -79,6 +84,24 @@ impl Core {
             }
             Said::Closed => self.closed(&node),
             Said::Opened { .. } => {}
+        }
+    }
+
+    /// What of a node's demand is within its quota.
+    fn judge(&mut self, node: &NodeId, said: BTreeMap<UpstreamId, Demand>) -> Judged {
+        let (nodes, inventory) = (&self.nodes, &self.inventory);
+        let wakes = |upstream: &UpstreamId| {
+            let view = inventory.workload_of(upstream).map(|workload| inventory.view(workload));
+            view.is_some_and(|view| view.open_wake().is_none() && !view.has_usable())
+        };
+        self.quotas.judge(node, said, |upstream| nodes.demands(node, upstream), wakes, self.now.moment)
+    }
+
+    fn refuse(&mut self, node: &NodeId, session: SessionId, refused: BTreeMap<UpstreamId, Refusal>) {
+        self.nodes.over_quota(node, refused.keys().cloned().collect());
+        if let Some(refusal) = refused.values().next() {
+            tracing::warn!(%node, count = refused.len(), reason = refusal.reason(), "demand is refused: {refusal}");
+            self.effect(Effect::Tell(node.clone(), session, ToNode::Refuse(refused)));
         }
     }
 

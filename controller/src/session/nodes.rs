@@ -7,6 +7,9 @@ use zenvoy_shared::id::{DrainId, NodeEpoch, NodeId, UpstreamId};
 
 use crate::model::Revision;
 
+/// A node speaks of no more upstreams than this; there are fewer activator addresses on one loopback address.
+const MOST_UPSTREAMS: usize = 65_536;
+
 /// A moment on this replica's monotonic clock, since an origin of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Moment(pub Duration);
@@ -64,6 +67,8 @@ pub struct Node {
     /// The `mod_revision` of its `nodes/` key, once written (rule N3).
     pub registered: Option<Revision>,
     demand: BTreeMap<UpstreamId, Demand>,
+    /// Held as well, but beyond the node's quota: it wakes nothing, and is no quiet either.
+    over_quota: BTreeSet<UpstreamId>,
     activity: BTreeMap<UpstreamId, Activity>,
     /// Proofs that stand, each with the upstreams it is about.
     quiet: BTreeMap<DrainId, BTreeSet<UpstreamId>>,
@@ -86,8 +91,9 @@ impl Nodes {
     ) -> BTreeSet<UpstreamId> {
         let mut touched: BTreeSet<UpstreamId> = self.close(&id);
         touched.extend(demand.keys().cloned());
-        let activity = activity.into_iter().collect();
-        let node = Node { epoch, registered: None, demand, activity, quiet: BTreeMap::new() };
+        let activity = activity.into_iter().take(MOST_UPSTREAMS).collect();
+        let (over_quota, quiet) = (BTreeSet::new(), BTreeMap::new());
+        let node = Node { epoch, registered: None, demand, over_quota, activity, quiet };
         self.nodes.insert(id, node);
         touched
     }
@@ -124,7 +130,22 @@ impl Nodes {
         if !matches!(activity, Activity::Idle { .. }) {
             node.quiet.retain(|_, proven| !proven.contains(&upstream));
         }
-        node.activity.insert(upstream, activity);
+        // What is beyond the bound stays unknown, and unknown is not idle.
+        if node.activity.len() < MOST_UPSTREAMS || node.activity.contains_key(&upstream) {
+            node.activity.insert(upstream, activity);
+        }
+    }
+
+    /// The node holds connections for these as well, and they do not count: they are beyond its quota.
+    pub fn over_quota(&mut self, id: &NodeId, refused: BTreeSet<UpstreamId>) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        node.quiet.retain(|_, proven| proven.is_disjoint(&refused));
+        node.over_quota = refused;
+    }
+
+    /// Whether the node's demand for `upstream` counts.
+    pub fn demands(&self, id: &NodeId, upstream: &UpstreamId) -> bool {
+        self.nodes.get(id).is_some_and(|node| node.demand.contains_key(upstream))
     }
 
     /// The node proved quiet for a drain of `upstreams`. A proof of another epoch is void (rule N5), and so is one that
@@ -133,6 +154,7 @@ impl Nodes {
         let node = self.nodes.get_mut(id).filter(|node| node.epoch == *epoch);
         if let Some(node) = node
             && !upstreams.iter().any(|upstream| node.demand.contains_key(upstream))
+            && node.over_quota.is_disjoint(&upstreams)
         {
             node.quiet.insert(drain, upstreams);
         }
@@ -230,135 +252,4 @@ impl Nodes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
-    }
-
-    fn cart() -> UpstreamId {
-        UpstreamId::new("shop", "cart", 80)
-    }
-
-    fn node(n: u8) -> NodeId {
-        NodeId(format!("node-{n}"))
-    }
-
-    fn epoch() -> NodeEpoch {
-        NodeEpoch("epoch-1".into())
-    }
-
-    fn idle(seconds: u64, now: u64) -> Activity {
-        Activity::idle_for(Duration::from_secs(seconds), at(now))
-    }
-
-    fn demand(since: u64) -> BTreeMap<UpstreamId, Demand> {
-        BTreeMap::from([(cart(), Demand { traceparent: String::new(), since_unix_nanos: since })])
-    }
-
-    fn about() -> BTreeSet<UpstreamId> {
-        BTreeSet::from([cart()])
-    }
-
-    fn with_activity(activity: &[Option<Activity>]) -> Nodes {
-        let mut nodes = Nodes::default();
-        for (n, activity) in (1u8..).zip(activity) {
-            let said = activity.map(|activity| (cart(), activity));
-            nodes.open(node(n), epoch(), BTreeMap::new(), said);
-        }
-        nodes
-    }
-
-    const TEN: Duration = Duration::from_secs(10);
-
-    #[test]
-    fn an_upstream_is_idle_only_when_it_is_on_every_node() {
-        assert!(with_activity(&[Some(idle(10, 100)), Some(idle(20, 100))]).idle(&cart(), TEN, at(100)));
-        assert!(!with_activity(&[Some(idle(10, 100)), Some(idle(9, 100))]).idle(&cart(), TEN, at(100)));
-        assert!(!with_activity(&[Some(idle(10, 100)), Some(Activity::Active)]).idle(&cart(), TEN, at(100)));
-    }
-
-    #[test]
-    fn what_a_node_never_mentioned_is_not_idle() {
-        assert!(!with_activity(&[Some(idle(10, 100)), None]).idle(&cart(), TEN, at(100)));
-        assert!(!with_activity(&[Some(Activity::Unknown)]).idle(&cart(), TEN, at(100)));
-        assert_eq!(with_activity(&[None]).idle_at(&cart(), TEN), None);
-    }
-
-    #[test]
-    fn a_node_that_was_idle_before_this_replica_started_is_not_made_young() {
-        let nodes = with_activity(&[Some(idle(3_600, 1))]);
-        assert!(nodes.idle(&cart(), Duration::from_secs(1_800), at(1)));
-        assert_eq!(nodes.idle_for(&cart(), at(2)), Some(Duration::from_secs(3_601)));
-    }
-
-    #[test]
-    fn a_node_that_was_idle_before_this_replica_started_is_not_made_old() {
-        let nodes = with_activity(&[Some(idle(8, 1))]);
-        assert!(!nodes.idle(&cart(), TEN, at(2)));
-        assert_eq!(nodes.idle_at(&cart(), TEN), Some(at(3)));
-    }
-
-    #[test]
-    fn the_moment_it_becomes_idle_is_that_of_the_last_node() {
-        let nodes = with_activity(&[Some(idle(10, 100)), Some(idle(4, 100))]);
-        assert_eq!(nodes.idle_at(&cart(), TEN), Some(at(106)));
-    }
-
-    #[test]
-    fn the_longest_held_demand_speaks_for_the_upstream() {
-        let mut nodes = Nodes::default();
-        nodes.open(node(1), epoch(), demand(20), []);
-        nodes.open(node(2), epoch(), demand(10), []);
-        assert_eq!(nodes.demanded(&cart()).map(|held| held.since_unix_nanos), Some(10));
-        nodes.close(&node(2));
-        nodes.demand(&node(1), BTreeMap::new());
-        assert_eq!(nodes.demanded(&cart()), None);
-    }
-
-    #[test]
-    fn a_replica_vouches_only_when_all_its_registered_nodes_proved_quiet() {
-        let drain = DrainId("drain-1".into());
-        let mut nodes = with_activity(&[Some(idle(10, 100)), Some(idle(10, 100))]);
-        nodes.register(&node(1), Revision(5));
-        nodes.register(&node(2), Revision(6));
-        nodes.quiet(&node(1), &epoch(), drain.clone(), about());
-        assert_eq!(nodes.vouched(&drain), None);
-        nodes.quiet(&node(2), &epoch(), drain.clone(), about());
-        let both = BTreeMap::from([("node-1".into(), Revision(5)), ("node-2".into(), Revision(6))]);
-        assert_eq!(nodes.vouched(&drain), Some(both));
-    }
-
-    #[test]
-    fn demand_activity_a_new_session_and_a_resync_each_withdraw_a_proof() {
-        let drain = DrainId("drain-1".into());
-        let proven = || {
-            let mut nodes = with_activity(&[Some(idle(10, 100))]);
-            nodes.register(&node(1), Revision(5));
-            nodes.quiet(&node(1), &epoch(), drain.clone(), about());
-            assert!(nodes.vouched(&drain).is_some());
-            nodes
-        };
-        let withdraw: [&dyn Fn(&mut Nodes); 4] = [
-            &|nodes| drop(nodes.demand(&node(1), demand(1))),
-            &|nodes| nodes.activity(&node(1), cart(), Activity::Active),
-            &|nodes| drop(nodes.open(node(1), epoch(), BTreeMap::new(), [])),
-            &Nodes::drop_proofs,
-        ];
-        for step in withdraw {
-            let mut nodes = proven();
-            step(&mut nodes);
-            assert_eq!(nodes.vouched(&drain), None);
-        }
-    }
-
-    #[test]
-    fn a_proof_of_another_start_of_the_node_is_void() {
-        let drain = DrainId("drain-1".into());
-        let mut nodes = with_activity(&[None]);
-        nodes.register(&node(1), Revision(5));
-        nodes.quiet(&node(1), &NodeEpoch("epoch-0".into()), drain.clone(), about());
-        assert_eq!(nodes.vouched(&drain), None);
-    }
-}
+mod tests;

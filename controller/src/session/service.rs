@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,13 +16,16 @@ use zenvoy_shared::proto::sessions_server::{Sessions, SessionsServer};
 use zenvoy_shared::proto::upstream_activity::State;
 use zenvoy_shared::proto::{self, ControllerMessage, NodeMessage, controller_message, node_message};
 
-use super::{Activity, Demand, Moment};
+use super::{Activity, Demand, Moment, Refusal};
+use crate::port::Access;
 use crate::replica::{Event, Said, SessionId, ToNode};
 
 /// Messages to a node that wait to be taken; a node that lets them pile up has its session ended.
 const OUTBOX: usize = 256;
 /// A demand of ten thousand upstreams is about 1 MiB.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+/// A node says Hello within this.
+const HELLO: Duration = Duration::from_secs(10);
 /// A Kubernetes Node's or Pod's name is no longer.
 const MAX_NODE_NAME: usize = 253;
 
@@ -35,10 +39,19 @@ pub struct SessionService {
 
 struct Inner {
     controller: String,
+    access: Access,
     events: mpsc::Sender<Event>,
     now: Box<dyn Fn() -> Moment + Send + Sync>,
     opened: AtomicU64,
+    refused: Refused,
     open: Mutex<HashMap<(NodeId, SessionId), Open>>,
+}
+
+/// Demands that were beyond a quota.
+#[derive(Debug, Default)]
+struct Refused {
+    too_much: AtomicU64,
+    too_fast: AtomicU64,
 }
 
 struct Open {
@@ -47,17 +60,21 @@ struct Open {
 }
 
 impl SessionService {
-    /// Passes what nodes say on to `events`. `controller` names this replica; `now` is its monotonic clock.
+    /// Passes what nodes say on to `events`. `controller` names this replica, `access` says who may be which node, and `now`
+    /// is its monotonic clock.
     pub fn new(
         controller: String,
+        access: Access,
         events: mpsc::Sender<Event>,
         now: impl Fn() -> Moment + Send + Sync + 'static,
     ) -> Self {
         let inner = Inner {
             controller,
+            access,
             events,
             now: Box::new(now),
             opened: AtomicU64::new(0),
+            refused: Refused::default(),
             open: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -86,6 +103,13 @@ impl SessionService {
         }
     }
 
+    /// Demands refused since the start, each with the reason.
+    pub fn refused(&self) -> [(&'static str, u64); 2] {
+        let Refused { too_much, too_fast } = &self.inner.refused;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [(Refusal::TOO_MUCH, count(too_much)), (Refusal::TOO_FAST, count(too_fast))]
+    }
+
     /// How many sessions stand.
     pub fn count(&self) -> usize {
         self.inner.open().len()
@@ -107,6 +131,10 @@ impl Inner {
             }),
             ToNode::WithdrawProof { drain } => {
                 Message::WithdrawProof(proto::WithdrawProof { drain_id: drain.0 })
+            }
+            ToNode::Refuse(refused) => {
+                self.refused.count(refused.values());
+                Message::DemandRefused(demand_refused(refused))
             }
         }
     }
@@ -165,12 +193,17 @@ impl Sessions for SessionService {
         &self,
         request: Request<Streaming<NodeMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let certificates = request.peer_certs();
         let mut messages = request.into_inner();
-        let first = messages.next().await.transpose()?.and_then(|message| message.message);
+        let first = tokio::time::timeout(HELLO, messages.next()).await;
+        let first =
+            first.map_err(|_| Status::deadline_exceeded("a session begins with Hello, and none came"))?;
+        let first = first.transpose()?.and_then(|message| message.message);
         let Some(node_message::Message::Hello(hello)) = first else {
             return Err(Status::invalid_argument("the first message of a session must be Hello"));
         };
         let (node, opened) = self.inner.opened(hello)?;
+        self.inner.access.check(&node, certificates.as_ref().map(|chain| chain.as_slice()))?;
         let session = SessionId(self.inner.opened.fetch_add(1, Ordering::Relaxed));
         let (outbox, receiver) = mpsc::channel(OUTBOX);
         let hang = CancellationToken::new();
@@ -218,6 +251,28 @@ impl Inner {
     }
 }
 
+impl Refused {
+    fn count<'a>(&self, refused: impl Iterator<Item = &'a Refusal>) {
+        for refusal in refused {
+            let counter = match refusal {
+                Refusal::TooMuch { .. } => &self.too_much,
+                Refusal::TooFast { .. } => &self.too_fast,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn demand_refused(refused: BTreeMap<UpstreamId, Refusal>) -> proto::DemandRefused {
+    let each = refused.into_iter().map(|(upstream, refusal)| proto::RefusedDemand {
+        upstream: upstream.to_string(),
+        reason: refusal.reason().into(),
+        message: refusal.to_string(),
+        retry_after_ms: u64::try_from(refusal.retry_after().as_millis()).unwrap_or(u64::MAX),
+    });
+    proto::DemandRefused { refused: each.collect() }
+}
+
 /// What is malformed names no upstream of ours: nothing follows from it.
 fn demand(said: proto::Demand) -> BTreeMap<UpstreamId, Demand> {
     let held = said.held.into_iter().filter_map(|held| {
@@ -231,7 +286,7 @@ fn activity(said: proto::Activity, now: Moment) -> Vec<(UpstreamId, Activity)> {
     let each = said.upstreams.into_iter().filter_map(|upstream| {
         let activity = match upstream.state? {
             State::Active(true) => Activity::Active,
-            State::IdleForMs(idle) => Activity::idle_for(std::time::Duration::from_millis(idle), now),
+            State::IdleForMs(idle) => Activity::idle_for(Duration::from_millis(idle), now),
             State::Active(false) | State::Unknown(_) => Activity::Unknown,
         };
         Some((upstream.upstream.parse().ok()?, activity))

@@ -16,7 +16,7 @@ use zenvoy_controller::model::{
 };
 use zenvoy_controller::replica::{Core, CoreOptions, Effect, Event, Now, Said, SessionId, Switch, ToNode};
 use zenvoy_controller::report::{Happening, Occasion, Status};
-use zenvoy_controller::session::{Activity, Demand, Moment};
+use zenvoy_controller::session::{Activity, Demand, DemandQuota, Moment};
 use zenvoy_controller::source::{Pod, ScaleError, ScaleWrite, Scaler};
 use zenvoy_controller::store::{MemoryStore, Room, Store, WatchEvent};
 use zenvoy_controller::translate::{ListenerOptions, Names};
@@ -187,6 +187,7 @@ impl World {
             },
             names: Names::default(),
             max_offers: 8,
+            quota: DemandQuota::default(),
         });
         let executor = Executor::new(Arc::new(store.clone()), Arc::new(api.clone()));
         let snapshot = store.read(Room::All).await.expect("the store answers");

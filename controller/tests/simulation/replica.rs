@@ -13,6 +13,7 @@ use zenvoy_controller::execute::{Executor, JobDone};
 use zenvoy_controller::leader::take_over;
 use zenvoy_controller::model::{Fact, Replica as Me, Target, Term, UpstreamFacts, UpstreamSpec};
 use zenvoy_controller::replica::{Core, CoreOptions, Effect, Event, Now, SessionId, Switch, ToNode};
+use zenvoy_controller::session::DemandQuota;
 use zenvoy_controller::store::{LeaseId, Room, WatchEvent};
 use zenvoy_controller::translate::{ListenerOptions, Names, type_url};
 use zenvoy_shared::id::{ControllerId, NodeId};
@@ -69,6 +70,7 @@ impl Replica {
             listeners: ListenerOptions { bind, http_port: 10_000, tls_port: 10_443 },
             names: Names::default(),
             max_offers: 8,
+            quota: DemandQuota::default(),
         });
         let executor = Executor::new(Arc::new(store.clone()), Arc::new(api.clone()));
         let lease = store.lease();

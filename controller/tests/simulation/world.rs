@@ -269,6 +269,7 @@ impl World {
             ToNode::Welcome => self.nodes[node].welcomed = true,
             ToNode::ProveQuiet { drain, .. } => self.nodes[node].asked = Some(drain),
             ToNode::WithdrawProof { .. } => self.nodes[node].asked = None,
+            ToNode::Refuse(_) => {}
         }
         true
     }

@@ -1,6 +1,7 @@
 //! Who may speak to etcd: certificates, users, passwords and tokens; and what people are told when they do not fit.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Permission};
@@ -11,8 +12,16 @@ use crate::etcd::{Etcd, PATIENCE, Scheme, address, ready};
 use crate::pki::{Authority, write};
 use crate::records::{entry, next, node, put, steps_until, try_commit, written, written_at_last};
 
+/// What a start says that cannot work. The reset of a connection may overtake etcd's word about why: then etcd counts as away.
 async fn refusal(options: &EtcdOptions) -> StoreError {
-    EtcdStore::connect(options).await.err().expect("it cannot be connected")
+    let refused = async {
+        loop {
+            if let Err(error) = EtcdStore::connect(options).await {
+                return error;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("it cannot be connected")
 }
 
 fn assert_denied(error: &StoreError, says: &[&str]) {
@@ -58,15 +67,8 @@ async fn a_certificate_for_another_host_is_not_trusted() {
     let (authority, ip) = (Authority::new(), address());
     let etcd = Etcd::prepared(&[ip], Scheme::Https, &tls_arguments(&authority, address(), &[])).started();
     let options = EtcdOptions { tls: authority.trust(), ..etcd.options() };
-    let refused = async {
-        loop {
-            // It is away until it listens.
-            if let Err(error) = EtcdStore::connect(&options).await {
-                return error;
-            }
-        }
-    };
-    let refused = tokio::time::timeout(PATIENCE, refused).await.expect("it listens");
+    // It is away until it listens.
+    let refused = refusal(&options).await;
     assert_denied(&refused, &["certificate", "host name"]);
 }
 
@@ -83,6 +85,43 @@ async fn where_etcd_asks_for_a_certificate_only_one_of_its_authority_will_do() {
 
     assert_denied(&refusal(&options(None)).await, &["own certificate"]);
     assert_denied(&refusal(&options(Some(stranger.sign(client)))).await, &["own certificate"]);
+}
+
+/// Puts a certificate and its key where a store looks for them.
+fn put_identity(to: &(PathBuf, PathBuf), from: &(PathBuf, PathBuf)) {
+    std::fs::copy(&from.0, &to.0).expect("copy a certificate");
+    std::fs::copy(&from.1, &to.1).expect("copy a key");
+}
+
+#[tokio::test]
+async fn new_tls_files_are_for_new_calls_and_a_watch_that_stands_goes_on() {
+    let (authority, stranger, ip) = (Authority::new(), Authority::new(), address());
+    let mutual = [format!("--trusted-ca-file={}", authority.ca().display()), "--client-cert-auth".to_owned()];
+    let etcd = Etcd::prepared(&[ip], Scheme::Https, &tls_arguments(&authority, ip, &mutual)).started();
+    let (client, folder) = (address(), tempfile::tempdir().expect("a folder"));
+    let with = |identity| EtcdOptions {
+        tls: TlsFiles { identity: Some(identity), ..authority.trust() },
+        ..etcd.options()
+    };
+    let own = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    put_identity(&own, &authority.sign(client));
+    let store = ready(&with(own.clone())).await;
+    let other = ready(&with(authority.sign(address()))).await;
+    let start = written(&store, put(&Key::Leader, "x")).await;
+    let mut steps = store.watch(start).await.expect("watch");
+    let at = written(&other, put(&node("a"), "1")).await;
+    assert_eq!(next(&mut steps).await, WatchEvent::Put(entry(&node("a"), "1", at)));
+
+    // That the new files are used shows in etcd's refusal of them.
+    put_identity(&own, &stranger.sign(client));
+    let denied = async { while !matches!(store.read(Room::All).await, Err(StoreError::Denied { .. })) {} };
+    tokio::time::timeout(PATIENCE, denied).await.expect("the new certificate is used");
+    let at = written(&other, put(&node("b"), "1")).await;
+    assert_eq!(next(&mut steps).await, WatchEvent::Put(entry(&node("b"), "1", at)));
+
+    put_identity(&own, &authority.sign(client));
+    let served = async { while store.read(Room::All).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, served).await.expect("the newest certificate is used");
 }
 
 /// Turns authentication on: `zenvoy` may do everything below its prefix, `guest` nothing.

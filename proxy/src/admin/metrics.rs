@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+use zenvoy_shared::tls::{Live, TlsStatus};
 
 use super::View;
 use crate::node::Counts;
@@ -75,7 +76,7 @@ impl Scrape {
             (held.upstream.to_string(), counts)
         });
         let envoys = i64::try_from(view.node.envoys()).unwrap_or(i64::MAX);
-        Self {
+        let mut scrape = Self {
             gauges: vec![
                 ("session_open", "1 while there is a session with a controller", open.into()),
                 ("table_received", "1 once a controller has sent the table", session.table_received.into()),
@@ -94,7 +95,27 @@ impl Scrape {
                 ),
             ],
             upstreams: upstreams.collect(),
+        };
+        if let Some(tls) = view.tls.as_ref().map(Live::status) {
+            scrape.add_tls(&tls);
         }
+        scrape
+    }
+
+    fn add_tls(&mut self, tls: &TlsStatus) {
+        let not_after = i64::try_from(tls.not_after_unix.unwrap_or(0)).unwrap_or(i64::MAX);
+        self.gauges.extend([
+            ("tls_not_after_seconds", "The last moment of the own certificate, Unix time", not_after),
+            (
+                "tls_files_refused",
+                "1 while what the TLS files hold cannot be used",
+                tls.refused.is_some().into(),
+            ),
+        ]);
+        self.counters.extend([
+            ("tls_reloads", "Changes of the TLS files taken in", tls.reloads),
+            ("tls_reload_failures", "Changes of the TLS files that could not be used", tls.refusals),
+        ]);
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio::sync::watch;
 use zenvoy_shared::id::{ActivatorAddress, DrainId, NodeEpoch, NodeId, Protocol, UpstreamId};
+use zenvoy_shared::tls::{Live, TlsStatus};
 
 use crate::activity::Activity;
 use crate::hold::Holder;
@@ -24,6 +25,7 @@ pub struct View {
     pub(crate) holder: Arc<Holder>,
     pub(crate) accepts: Arc<AcceptCounts>,
     pub(crate) session: watch::Receiver<SessionStatus>,
+    pub(crate) tls: Option<Live>,
 }
 
 /// The proxy's status.
@@ -39,6 +41,8 @@ pub struct Status {
     pub ready: bool,
     /// The session.
     pub session: SessionView,
+    /// The certificate and its files; `None`: plaintext.
+    pub tls: Option<TlsStatus>,
     /// Envoys that live; more than one, or none: activity is unknown.
     pub envoys: usize,
     /// Flushes of Envoy's statistics taken in since the proxy's start.
@@ -180,6 +184,7 @@ impl View {
                 }
                 SessionState::Opening { last_error } => SessionView::Opening { last_error },
             },
+            tls: self.tls.as_ref().map(Live::status),
             envoys: self.node.envoys(),
             flushes: self.node.flushes(),
             waiting: self.node.waiting(),
@@ -194,7 +199,7 @@ impl View {
             upstream: held.upstream.clone(),
             activator: held.activator,
             protocol: held.protocol,
-            verdict: match &held.verdict {
+            verdict: match held.verdict_at(now) {
                 Verdict::Hold { drain } => VerdictView::Hold { drain: drain.clone() },
                 Verdict::Forward(endpoints) => VerdictView::Forward { endpoints: endpoints.clone() },
                 Verdict::Fail { reason, message, .. } => {

@@ -136,7 +136,7 @@ impl Machine {
                 || Failure::own(reason::UPSTREAM_REMOVED, "the upstream was removed while this was held");
             return if self.was_held() { Step::Fail(removed()) } else { Step::Close };
         };
-        match &held.verdict {
+        match held.verdict_at(now) {
             Verdict::Hold { .. } => self.hold(held, now),
             Verdict::Forward(endpoints) => self.forward(held, endpoints, now),
             Verdict::Fail { reason, message, retry_after } => {

@@ -25,7 +25,7 @@ use crate::activity::counters::Flush;
 use crate::activity::quiet::{Own, Proofs};
 use crate::activity::{Activities, Activity};
 use crate::demand::{Demands, Reason};
-use crate::table::{Held, Table, Verdict};
+use crate::table::{Held, Refused as TableRefused, Table, Verdict};
 
 /// Reports of first bytes that wait for a session; beyond, the oldest is forgotten: they are for display.
 const MOST_TIMINGS: usize = 1024;
@@ -223,6 +223,11 @@ impl Node {
     /// Since when no Envoy lives, if one ever did.
     pub fn without_envoy_since(&self) -> Option<Instant> {
         self.lock().envoys.none_since()
+    }
+
+    /// The controller does not take the demand for an upstream: what is held for it fails, and what comes does for a while.
+    pub fn refuse(&self, upstream: &UpstreamId, refused: TableRefused) {
+        self.table.refuse(upstream, refused);
     }
 
     /// A proof is asked for: Envoy has ACKed the switch of these upstreams.

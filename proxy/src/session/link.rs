@@ -10,11 +10,14 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rand::seq::SliceRandom;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
-use zenvoy_shared::tls::{TlsError, TlsFiles};
+use zenvoy_shared::tls::Live;
+
+use super::secured::{Alert, Refused, secure};
 
 /// For a connection and for TLS on it, each.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -49,10 +52,28 @@ pub enum LinkError {
         /// Why.
         source: io::Error,
     },
-    /// TLS files could not be read.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// TLS or HTTP/2 could not be agreed on.
+    /// It speaks TLS, and this node has nothing to prove itself with.
+    #[error("the controller speaks TLS, and this node has no certificate; give --tls-dir")]
+    NoCertificate,
+    /// TLS could not be agreed on.
+    #[error("TLS with {address}: {source}; {remedy}")]
+    Handshake {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Somebody answers who is trusted, but is no controller of this installation.
+    #[error("{address} is no controller: {why}")]
+    NotController {
+        /// The address.
+        address: SocketAddr,
+        /// Who it is.
+        why: String,
+    },
+    /// HTTP/2 could not be agreed on.
     #[error("speak gRPC with {address}: {source}")]
     Speak {
         /// The address.
@@ -62,10 +83,37 @@ pub enum LinkError {
     },
 }
 
-/// Connects to one of the addresses of `controller`, in random order, so that nodes spread over replicas.
-pub(super) async fn connect(controller: &Uri, tls: &TlsFiles) -> Result<(Channel, SocketAddr), LinkError> {
+/// A connection.
+pub(super) struct Link {
+    pub(super) channel: Channel,
+    pub(super) address: SocketAddr,
+    alert: Alert,
+}
+
+impl Link {
+    /// Whether the controller has refused this node's certificate: what broke then broke because of that.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.alert.get()
+    }
+}
+
+/// Connects to one of the addresses of `controller`, in random order, so that nodes spread over replicas. TLS uses what the
+/// files say now.
+pub(super) async fn connect(controller: &Uri, tls: Option<&Live>) -> Result<Link, LinkError> {
     let (stream, address) = dial(controller).await?;
-    let mut endpoint = Endpoint::from(controller.clone())
+    let (stream, alert): (Box<dyn Duplex>, Alert) = if controller.scheme_str() == Some("https") {
+        let material = tls.map(Live::material).ok_or(LinkError::NoCertificate)?;
+        let secured = secure(stream, address, host(controller), &material);
+        let secured = timeout(CONNECT, secured).await.unwrap_or_else(|_| {
+            let source = io::ErrorKind::TimedOut.into();
+            Err(LinkError::Handshake { address, source, remedy: "the controller may be overloaded" })
+        });
+        let (secured, alert) = secured?;
+        (Box::new(secured), alert)
+    } else {
+        (Box::new(stream), Alert::default())
+    };
+    let endpoint = Endpoint::from(plain(controller))
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PONG_WITHIN)
@@ -73,26 +121,29 @@ pub(super) async fn connect(controller: &Uri, tls: &TlsFiles) -> Result<(Channel
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     let speak = |source| LinkError::Speak { address, source };
-    if controller.scheme_str() == Some("https") {
-        // Read for each connection: certificates are renewed under a running process.
-        let mut config = ClientTlsConfig::new();
-        if let Some(ca) = tls.read_ca()? {
-            config = config.ca_certificate(ca);
-        }
-        if let Some(identity) = tls.read_identity()? {
-            config = config.identity(identity);
-        }
-        endpoint = endpoint.tls_config(config).map_err(speak)?;
-    }
     let channel = endpoint.connect_with_connector(Once(Some(stream))).await.map_err(speak)?;
-    Ok((channel, address))
+    Ok(Link { channel, address, alert })
+}
+
+/// The same authority for gRPC, which is not to begin TLS by itself.
+fn plain(controller: &Uri) -> Uri {
+    let mut parts = controller.clone().into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    Uri::from_parts(parts).unwrap_or_else(|_| controller.clone())
+}
+
+/// A host's name or IP address, without the brackets of IPv6.
+fn host(controller: &Uri) -> &str {
+    controller.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
 }
 
 async fn dial(controller: &Uri) -> Result<(TcpStream, SocketAddr), LinkError> {
     let invalid = || LinkError::Address(controller.clone());
     let port = controller.port_u16().or_else(|| (controller.scheme_str() == Some("https")).then_some(443));
-    let (host, port) = (controller.host().ok_or_else(invalid)?, port.ok_or_else(invalid)?);
-    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let (name, port) = (host(controller), port.ok_or_else(invalid)?);
+    if name.is_empty() {
+        return Err(invalid());
+    }
     let looked_up = timeout(CONNECT, tokio::net::lookup_host((name, port)));
     let found = looked_up.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let failed = |source| LinkError::Lookup { name: name.into(), source };
@@ -113,11 +164,16 @@ async fn dial(controller: &Uri) -> Result<(TcpStream, SocketAddr), LinkError> {
     Err(last)
 }
 
+/// Bytes both ways.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
 /// A connector that gives its one connection once.
-struct Once(Option<TcpStream>);
+struct Once(Option<Box<dyn Duplex>>);
 
 impl Service<Uri> for Once {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Box<dyn Duplex>>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 

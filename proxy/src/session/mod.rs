@@ -3,12 +3,14 @@
 //! connection for Envoy's streams.
 
 mod link;
+mod secured;
 mod status;
 mod talk;
 mod uplink;
 mod watch_table;
 
 pub use link::LinkError;
+pub use secured::Refused;
 pub use status::{SessionState, SessionStatus};
 pub use uplink::Uplink;
 
@@ -22,15 +24,15 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
-use tonic::transport::Channel;
 use tracing::{info, warn};
 use zenvoy_shared::proto::node_message::Message as FromNode;
 use zenvoy_shared::proto::sessions_client::SessionsClient;
 use zenvoy_shared::proto::{ControllerMessage, NodeMessage};
-use zenvoy_shared::tls::TlsFiles;
+use zenvoy_shared::tls::Live;
 use zenvoy_xds::client::{Backoff, Decoded, run_stream};
 use zenvoy_xds::core::ClientState;
 
+use self::link::Link;
 use self::watch_table::Subscription;
 use crate::node::{Moment, Node};
 use crate::table::Table;
@@ -54,6 +56,9 @@ pub enum SessionError {
     /// There is no connection.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The controller does not take this node's certificate.
+    #[error("the controller refuses this node's certificate: {0}")]
+    Refused(Refused),
     /// The controller refused the session, or it broke.
     #[error("the session broke: {}: {}", .0.code(), .0.message())]
     Broken(#[from] tonic::Status),
@@ -80,14 +85,14 @@ pub struct Session {
     node: Arc<Node>,
     table: Arc<Table>,
     controllers: Vec<Uri>,
-    tls: TlsFiles,
+    tls: Option<Live>,
     uplink: watch::Sender<Option<Uplink>>,
     status: watch::Sender<SessionStatus>,
 }
 
 impl Session {
     /// With any of `controllers`, in turn from a random one on; never empty.
-    pub fn new(node: Arc<Node>, table: Arc<Table>, controllers: Vec<Uri>, tls: TlsFiles) -> Self {
+    pub fn new(node: Arc<Node>, table: Arc<Table>, controllers: Vec<Uri>, tls: Option<Live>) -> Self {
         let (uplink, status) = (watch::Sender::new(None), watch::Sender::new(SessionStatus::default()));
         Self { node, table, controllers, tls, uplink, status }
     }
@@ -140,33 +145,39 @@ impl Session {
     ) -> Result<(), SessionError> {
         let mut epoch = self.node.epoch();
         let own_epoch = epoch.borrow_and_update().clone();
-        let opened = tokio::select! {
+        let link = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            opened = self.open(controller) => opened?,
+            link = link::connect(controller, self.tls.as_ref()) => link?,
         };
-        let Opened { channel, address, to, from } = opened;
-        let uplink = Uplink::new(channel, own_epoch);
-        let _all_end_with_this = uplink.guard();
-        let (welcome, welcomed) = watch::channel(None);
-        tokio::select! {
-            over = talk::talk(&self.node, to, from, welcome, stop) => over,
-            over = self.served(&uplink, welcomed, address, state) => over,
-            why = uplink.broken() => Err(SessionError::Envoy(why)),
-            _ = epoch.changed() => Err(SessionError::Epoch),
-        }
+        let over = async {
+            let (to, from) = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                opened = self.open(&link) => opened?,
+            };
+            let uplink = Uplink::new(link.channel.clone(), own_epoch);
+            let _all_end_with_this = uplink.guard();
+            let (welcome, welcomed) = watch::channel(None);
+            tokio::select! {
+                over = talk::talk(&self.node, to, from, welcome, stop) => over,
+                over = self.served(&uplink, welcomed, link.address, state) => over,
+                why = uplink.broken() => Err(SessionError::Envoy(why)),
+                _ = epoch.changed() => Err(SessionError::Epoch),
+            }
+        };
+        // Whatever broke first, it broke because of that.
+        over.await.map_err(|error| link.refused().map_or(error, SessionError::Refused))
     }
 
-    /// Connects and says Hello.
-    async fn open(&self, controller: &Uri) -> Result<Opened, SessionError> {
-        let (channel, address) = link::connect(controller, &self.tls).await?;
+    /// Says Hello.
+    async fn open(&self, link: &Link) -> Result<Opened, SessionError> {
         let (to, messages) = mpsc::channel(16);
         let hello = self.node.hello(Moment::now());
         // There is room: it is the first.
         let _ = to.try_send(NodeMessage { message: Some(FromNode::Hello(hello)) });
-        let mut client = SessionsClient::new(channel.clone()).max_decoding_message_size(64 << 20);
+        let mut client = SessionsClient::new(link.channel.clone()).max_decoding_message_size(64 << 20);
         let opening = timeout(OPENED, client.session(ReceiverStream::new(messages))).await;
         let from = opening.map_err(|_| SessionError::Late("take the session"))??.into_inner();
-        Ok(Opened { channel, address, to, from })
+        Ok((to, from))
     }
 
     /// From the controller's welcome on, the table is kept and Envoy's streams may come. Demand does not wait for that:
@@ -196,9 +207,4 @@ impl Session {
 }
 
 /// A session whose Hello is on its way.
-struct Opened {
-    channel: Channel,
-    address: SocketAddr,
-    to: mpsc::Sender<NodeMessage>,
-    from: Streaming<ControllerMessage>,
-}
+type Opened = (mpsc::Sender<NodeMessage>, Streaming<ControllerMessage>);

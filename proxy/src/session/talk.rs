@@ -1,6 +1,6 @@
 //! What is said in a session once it is open: news up, requests for proof down.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -10,13 +10,18 @@ use tracing::{debug, info, warn};
 use zenvoy_shared::id::{DrainId, UpstreamId};
 use zenvoy_shared::proto::controller_message::Message as FromController;
 use zenvoy_shared::proto::node_message::Message as FromNode;
-use zenvoy_shared::proto::{ControllerMessage, Goodbye, NodeMessage, ProveQuiet};
+use zenvoy_shared::proto::{ControllerMessage, DemandRefused, Goodbye, NodeMessage, ProveQuiet};
 
 use super::SessionError;
 use crate::node::{Farewell, Moment, Node};
+use crate::table::{Refused, Verdict};
 
 /// A controller that lives takes a message within this.
 const TAKEN: Duration = Duration::from_secs(10);
+
+/// A demand that was refused is not made again for so long: what waits in vain would only ask the more.
+const SHORTEST_REFUSAL: Duration = Duration::from_secs(1);
+const LONGEST_REFUSAL: Duration = Duration::from_secs(60);
 
 /// At the end, the controller may take this long to end its side.
 const ENDED: Duration = Duration::from_secs(2);
@@ -85,8 +90,23 @@ fn hear(node: &Node, welcome: &watch::Sender<Option<String>>, message: Controlle
         Some(FromController::ProveQuiet(request)) => prove(node, request),
         Some(FromController::WithdrawProof(withdrawn)) => node.withdraw_proof(&DrainId(withdrawn.drain_id)),
         Some(FromController::Welcome(said)) => drop(welcome.send_replace(Some(said.controller))),
+        Some(FromController::DemandRefused(said)) => refuse(node, said),
         // A newer controller's message: unknown fields are kept, unknown messages passed over (rule L4).
         None => debug!("a message that this build does not know was passed over"),
+    }
+}
+
+fn refuse(node: &Node, said: DemandRefused) {
+    if let Some(first) = said.refused.first() {
+        warn!(count = said.refused.len(), reason = first.reason, "demand is refused: {}", first.message);
+    }
+    for refused in said.refused {
+        // What cannot be named is not demanded either.
+        let Ok(upstream) = refused.upstream.parse() else { continue };
+        let retry_after =
+            Duration::from_millis(refused.retry_after_ms).clamp(SHORTEST_REFUSAL, LONGEST_REFUSAL);
+        let verdict = Verdict::Fail { reason: refused.reason, message: refused.message, retry_after };
+        node.refuse(&upstream, Refused { verdict, until: Instant::now() + retry_after });
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use zenvoy_shared::id::{ActivatorAddress, DrainId, InvalidId, Protocol, UpstreamId};
@@ -27,8 +27,29 @@ pub struct Held {
     pub wake_timeout: Duration,
     /// How many connections may be held on this node.
     pub max_held: u32,
-    /// What to do with a connection that arrives now.
+    /// What every node does with a connection that arrives now.
     pub verdict: Verdict,
+    /// What this node does for a while instead of holding it.
+    pub refused: Option<Refused>,
+}
+
+/// The controller does not take this node's demand for an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// In place of holding.
+    pub verdict: Verdict,
+    /// Until then.
+    pub until: Instant,
+}
+
+impl Held {
+    /// What to do with a connection at `now`.
+    pub fn verdict_at(&self, now: Instant) -> &Verdict {
+        match (&self.verdict, &self.refused) {
+            (Verdict::Hold { .. }, Some(refused)) if now < refused.until => &refused.verdict,
+            (verdict, _) => verdict,
+        }
+    }
 }
 
 /// What to do with a connection.
@@ -132,6 +153,7 @@ impl TryFrom<proto::HeldUpstream> for Held {
             wake_timeout: Duration::from_millis(limits.wake_timeout_ms).min(LONGEST_WAKE),
             max_held: limits.max_held,
             verdict,
+            refused: None,
         })
     }
 }
@@ -163,10 +185,14 @@ struct Rows {
 impl Table {
     /// Sets what is known of an upstream; those who wait on it are told. An upstream that moved leaves its old address,
     /// and one whose address goes to another is forgotten: those who wait on it see their channel end.
-    pub fn set(&self, held: Held) {
+    pub fn set(&self, mut held: Held) {
         let mut rows = self.lock();
+        let old = rows.by_address.get(&held.activator).map(|row| row.borrow().clone());
+        if let Some(old) = old.as_ref().filter(|old| old.upstream == held.upstream) {
+            // Said on the session: a new row does not take it back.
+            held.refused = held.refused.or_else(|| old.refused.clone());
+        }
         let (activator, held) = (held.activator, Arc::new(held));
-        let old = rows.by_address.get(&activator).map(|row| row.borrow().clone());
         if old.as_ref().is_some_and(|old| old.upstream == held.upstream) {
             let same = old.is_some_and(|old| old.protocol == held.protocol);
             if let Some(row) = rows.by_address.get(&activator) {
@@ -186,6 +212,16 @@ impl Table {
         }
         drop(rows);
         self.changed();
+    }
+
+    /// The node's demand for an upstream is refused for a while; those who wait on it are told.
+    pub fn refuse(&self, upstream: &UpstreamId, refused: Refused) {
+        let rows = self.lock();
+        let Some(row) = rows.by_upstream.get(upstream).and_then(|address| rows.by_address.get(address))
+        else {
+            return;
+        };
+        row.send_modify(|held| *held = Arc::new(Held { refused: Some(refused), ..Held::clone(held) }));
     }
 
     /// Forgets an upstream; those who wait on it see their channel end.
@@ -236,89 +272,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resource() -> proto::HeldUpstream {
-        proto::HeldUpstream {
-            upstream: "shop/cart:80".into(),
-            activator_address: "127.0.0.1:20000".into(),
-            protocol: proto::Protocol::Http.into(),
-            limits: Some(proto::Limits { wake_timeout_ms: 60_000, max_held: 10 }),
-            verdict: Some(ProtoVerdict::Hold(proto::Hold::default())),
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn a_resource_that_makes_no_sense_is_named_with_its_upstream() {
-        let forward = |endpoints: &[&str]| {
-            let endpoints = endpoints.iter().map(ToString::to_string).collect();
-            Some(ProtoVerdict::Forward(proto::Forward { endpoints }))
-        };
-        let bad = [
-            proto::HeldUpstream { verdict: None, ..resource() },
-            proto::HeldUpstream { verdict: forward(&[]), ..resource() },
-            proto::HeldUpstream { verdict: forward(&["pod:80"]), ..resource() },
-            proto::HeldUpstream { verdict: forward(&["10.0.0.1:80", "127.0.0.1:20000"]), ..resource() },
-            proto::HeldUpstream { limits: None, ..resource() },
-            proto::HeldUpstream { limits: Some(proto::Limits::default()), ..resource() },
-            proto::HeldUpstream { protocol: 99, ..resource() },
-        ];
-        for held in bad {
-            let error = Held::try_from(held).unwrap_err().to_string();
-            assert!(error.contains("shop/cart:80"), "{error}");
-        }
-    }
-
-    #[test]
-    fn who_waits_on_an_address_is_told_of_the_new_verdict_and_of_the_end() {
-        let table = Table::default();
-        let held = Held::try_from(resource()).unwrap();
-        table.set(held.clone());
-        let mut row = table.get(held.activator).unwrap();
-        let pods = Verdict::Forward(vec!["10.42.0.1:80".parse().unwrap(), "[fd00::1]:80".parse().unwrap()]);
-        table.set(Held { verdict: pods.clone(), ..held.clone() });
-        assert_eq!(row.borrow_and_update().verdict, pods);
-        table.remove(&held.upstream);
-        assert!(row.has_changed().is_err() && table.get(held.activator).is_none());
-    }
-
-    #[test]
-    fn an_upstream_that_moved_leaves_its_old_address() {
-        let table = Table::default();
-        let held = Held::try_from(resource()).unwrap();
-        table.set(held.clone());
-        let moved: ActivatorAddress = "127.0.0.1:20001".parse().unwrap();
-        table.set(Held { activator: moved, ..held });
-        assert_eq!(table.addresses(), [moved]);
-    }
-
-    #[test]
-    fn an_address_that_goes_to_another_upstream_ends_what_waits_on_the_first() {
-        let table = Table::default();
-        let held = Held::try_from(resource()).unwrap();
-        table.set(held.clone());
-        let row = table.get(held.activator).unwrap();
-        let other = UpstreamId::new("shop", "other", 80);
-        table.set(Held { upstream: other.clone(), ..held.clone() });
-        assert!(row.has_changed().is_err(), "its connections must not reach another upstream");
-        assert!(table.of(&held.upstream).is_none());
-        assert_eq!(table.of(&other).unwrap().activator, held.activator);
-    }
-
-    #[test]
-    fn the_layout_changes_with_addresses_and_not_with_verdicts() {
-        let table = Table::default();
-        let mut layout = table.layout();
-        let held = Held::try_from(resource()).unwrap();
-        table.set(held.clone());
-        assert!(layout.has_changed().unwrap());
-        layout.mark_unchanged();
-        let drain = Some(DrainId("drain-1".into()));
-        table.set(Held { verdict: Verdict::Hold { drain }, ..held.clone() });
-        assert!(!layout.has_changed().unwrap());
-        table.remove(&held.upstream);
-        assert!(layout.has_changed().unwrap());
-    }
-}
+mod tests;

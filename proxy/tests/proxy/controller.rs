@@ -17,15 +17,16 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::ServerTlsConfig;
 use tonic::transport::server::Router;
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
+use zenvoy_e2e::pki::Issued;
 use zenvoy_shared::proto::controller_message::Message as ToNode;
 use zenvoy_shared::proto::node_message::Message as FromNode;
 use zenvoy_shared::proto::sessions_server::{Sessions, SessionsServer};
 use zenvoy_shared::proto::upstream_activity::State;
 use zenvoy_shared::proto::{ControllerMessage, Demand, Hello, NodeMessage, Quiet, WakeTiming, Welcome};
-use zenvoy_shared::tls::TlsFiles;
+use zenvoy_shared::tls::Leaf;
 use zenvoy_xds::server::Server;
 
 use crate::world::until;
@@ -36,6 +37,8 @@ type ToNodes = mpsc::Sender<Result<ControllerMessage, Status>>;
 #[derive(Debug, Default)]
 struct Heard {
     hellos: Vec<Hello>,
+    /// The serial numbers of the certificates that came with them.
+    serials: Vec<String>,
     messages: Vec<FromNode>,
     /// To the node of the last session.
     to: Option<ToNodes>,
@@ -58,11 +61,11 @@ impl Controller {
         Self::with(address, xds, None, move |server| server.add_service(service))
     }
 
-    /// That speaks TLS as `own`, with nodes that `nodes`' authority vouches for.
-    pub(crate) fn tls(address: SocketAddr, own: &TlsFiles, nodes: &TlsFiles) -> Self {
-        let identity = own.read_identity().expect("files").expect("an identity");
-        let ca = nodes.read_ca().expect("a file").expect("an authority");
-        let tls = ServerTlsConfig::new().identity(identity).client_ca_root(ca);
+    /// That speaks mutual TLS.
+    pub(crate) fn tls(address: SocketAddr, own: &Issued) -> Self {
+        let identity = Identity::from_pem(&own.certificate, &own.key);
+        let tls =
+            ServerTlsConfig::new().identity(identity).client_ca_root(Certificate::from_pem(&own.trusted));
         let xds = Server::new();
         let service = xds.service();
         Self::with(address, xds, Some(tls), move |server| server.add_service(service))
@@ -124,6 +127,11 @@ impl Controller {
     /// The `n`th Hello, from one.
     pub(crate) async fn hello(&self, n: usize) -> Hello {
         until("a session", || self.heard.lock().expect("no panic").hellos.get(n - 1).cloned()).await
+    }
+
+    /// The serial number of the certificate with which the `n`th session was opened.
+    pub(crate) fn serial(&self, n: usize) -> String {
+        self.heard.lock().expect("no panic").serials[n - 1].clone()
     }
 
     pub(crate) fn hellos(&self) -> usize {
@@ -222,6 +230,9 @@ impl Sessions for Service {
         &self,
         request: Request<Streaming<NodeMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let certificate = request.peer_certs().and_then(|chain| chain.first().cloned());
+        let serial = certificate.map(|der| Leaf::read(&der).expect("a certificate").serial);
+        self.0.lock().expect("no panic").serials.extend(serial);
         let mut messages = request.into_inner();
         let (to, receiver) = mpsc::channel(16);
         let welcome = ToNode::Welcome(Welcome { controller: "controller-1".into() });

@@ -9,5 +9,6 @@ mod hold;
 mod node;
 mod resources;
 mod session;
+mod tls;
 mod wake;
 mod world;

@@ -1,6 +1,5 @@
 //! The session: what is stated anew after a break, one fate of all streams, epochs.
 
-use std::path::Path;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -8,12 +7,10 @@ use envoy_types::pb::envoy::service::metrics::v3::StreamMetricsMessage;
 use envoy_types::pb::envoy::service::metrics::v3::metrics_service_client::MetricsServiceClient;
 use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use zenvoy_e2e::net::in_namespace;
-use zenvoy_proxy::{Goodbye, Proxy, ProxyOptions};
+use zenvoy_proxy::{Goodbye, ProxyOptions};
 use zenvoy_shared::proto::upstream_activity::State;
 use zenvoy_shared::proto::{Activity, Demand};
-use zenvoy_shared::tls::TlsFiles;
 
 use crate::backend::HttpPod;
 use crate::controller::Controller;
@@ -188,52 +185,6 @@ fn while_two_envoys_live_activity_is_unknown_and_the_epoch_is_new() {
         assert!(speaking.await.expect("no panic"));
         world.controller.until_idle(cart.name).await;
         assert_eq!((world.handle.status().envoys, world.controller.hellos()), (1, 2));
-    });
-}
-
-/// A certificate for 127.0.0.1, and its own authority.
-fn certificate(folder: &Path, name: &str) -> TlsFiles {
-    let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
-    let files = [format!("{name}.crt"), format!("{name}.key")].map(|file| folder.join(file));
-    std::fs::write(&files[0], signed.cert.pem()).expect("a file");
-    std::fs::write(&files[1], signed.signing_key.serialize_pem()).expect("a file");
-    let [certificate, key] = files;
-    TlsFiles { ca: Some(certificate.clone()), identity: Some((certificate, key)) }
-}
-
-#[test]
-fn node_and_controller_prove_to_each_other_who_they_are() {
-    in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (server, node) = (certificate(folder.path(), "controller"), certificate(folder.path(), "node"));
-        let controller = Controller::tls(CONTROLLER, &server, &node);
-        let tls = TlsFiles { ca: server.ca.clone(), identity: node.identity.clone() };
-        let controllers = vec![format!("https://{CONTROLLER}").parse().expect("an address")];
-        let options = ProxyOptions { controllers, tls, ..options() };
-        let proxy = Proxy::bind(options.clone()).await.expect("a proxy");
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(proxy.run(stop.clone()));
-        controller.hello(1).await;
-        stop.cancel();
-        running.await.expect("no panic").expect("all parts live");
-
-        let stranger =
-            ProxyOptions { tls: TlsFiles { identity: None, ..options.tls.clone() }, ..options.clone() };
-        let proxy = Proxy::bind(stranger).await.expect("a proxy");
-        let handle = proxy.handle();
-        let stop = CancellationToken::new();
-        let running = tokio::spawn(proxy.run(stop.clone()));
-        until("a refusal", || {
-            serde_json::to_value(handle.status().session).ok()?["last_error"].as_str().map(drop)
-        })
-        .await;
-        stop.cancel();
-        running.await.expect("no panic").expect("all parts live");
-        assert_eq!(controller.hellos(), 1);
-
-        let nobody = ProxyOptions { tls: TlsFiles::default(), ..options };
-        let error = Proxy::bind(nobody).await.unwrap_err().to_string();
-        assert!(error.contains("--tls-ca"), "{error}");
     });
 }
 

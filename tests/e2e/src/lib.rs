@@ -11,6 +11,7 @@ pub mod load;
 pub mod manifest;
 pub mod net;
 pub mod parts;
+pub mod pki;
 pub mod process;
 pub mod site;
 pub mod store;

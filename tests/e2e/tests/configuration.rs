@@ -205,7 +205,11 @@ fn bad_flags_end_the_start_with_one_clear_message() {
             vec!["proxy", "--controllers=http://127.0.0.1:1", "--mode=magic"],
             vec!["--mode", "tproxy", "listen"],
         ),
-        (vec!["controller", "--store=memory", "--kubeconfig=/nowhere"], vec!["--kubeconfig", "/nowhere"]),
+        (
+            vec!["controller", "--store=memory", "--plaintext", "--kubeconfig=/nowhere"],
+            vec!["--kubeconfig", "/nowhere"],
+        ),
+        (vec!["controller", "--store=memory"], vec!["beyond this machine", "--tls-dir", "--plaintext"]),
     ] {
         let output = Command::new(&zenvoy).args(&arguments).output().expect("run zenvoy");
         let said = String::from_utf8_lossy(&output.stderr);

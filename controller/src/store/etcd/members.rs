@@ -1,11 +1,14 @@
 //! The members of one etcd. In: calls; out: answers, from the member in use or, when that one fails, from another.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, Error};
-use tokio::sync::{OnceCell, watch};
+use etcd_client::{Client, ConnectOptions, Error, TlsOptions};
+use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
+use tonic::transport::{Certificate, Identity};
 use tracing::debug;
+use zenvoy_shared::tls::{Live, Material};
 
 use super::failure::Failure;
 use super::{LeaseId, StoreError};
@@ -40,19 +43,31 @@ pub(super) struct Members {
 struct Member {
     endpoint: String,
     options: ConnectOptions,
-    client: OnceCell<Client>,
+    tls: Option<Live>,
+    connected: Mutex<Option<Connected>>,
+}
+
+/// A client connects again by itself, but only with the TLS material it was made with.
+struct Connected {
+    client: Client,
+    material: Option<Arc<Material>>,
 }
 
 impl Members {
     /// Replicas begin at members of their own, so that these share the load.
-    pub(super) fn new(endpoints: &[String], options: &ConnectOptions) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        endpoints: &[String],
+        options: &ConnectOptions,
+        tls: Option<&Live>,
+    ) -> Result<Self, StoreError> {
         if endpoints.is_empty() {
             return Err(StoreError::Options("no endpoint of etcd is given".into()));
         }
         let all = endpoints.iter().map(|endpoint| Member {
             endpoint: endpoint.clone(),
             options: options.clone(),
-            client: OnceCell::new(),
+            tls: tls.cloned(),
+            connected: Mutex::new(None),
         });
         Ok(Self { all: all.collect(), used: watch::Sender::new(rand::random_range(0..endpoints.len())) })
     }
@@ -201,15 +216,28 @@ impl Members {
         };
         let Failure::StaleToken(_) = failure else { return Err(failure) };
         self.renew_token(at).await?;
-        call(client.clone()).await.map_err(|error| member.failure(&error, what.lease))
+        call(client).await.map_err(|error| member.failure(&error, what.lease))
     }
 }
 
 impl Member {
-    /// Connects on the first call; where there is a user, this asks for a token.
-    async fn open(&self) -> Result<&Client, Error> {
-        let connect = || Client::connect([&self.endpoint], Some(self.options.clone()));
-        self.client.get_or_try_init(connect).await
+    /// Connects on the first call, and anew when TLS files have changed; where there is a user, this asks for a token. What
+    /// runs on an earlier client runs on.
+    async fn open(&self) -> Result<Client, Error> {
+        let material = self.tls.as_ref().map(Live::material);
+        let mut connected = self.connected.lock().await;
+        if let Some(connected) = &*connected
+            && connected.material.as_ref().map(Arc::as_ptr) == material.as_ref().map(Arc::as_ptr)
+        {
+            return Ok(connected.client.clone());
+        }
+        let options = match &material {
+            Some(material) => self.options.clone().with_tls(tls_options(material)),
+            None => self.options.clone(),
+        };
+        let client = Client::connect([&self.endpoint], Some(options)).await?;
+        *connected = Some(Connected { client: client.clone(), material });
+        Ok(client)
     }
 
     fn failure(&self, error: &Error, lease: Option<LeaseId>) -> Failure {
@@ -219,4 +247,15 @@ impl Member {
     fn silent(&self, time: Duration) -> StoreError {
         StoreError::Unavailable(format!("{}: no answer within {time:?}", self.endpoint))
     }
+}
+
+fn tls_options(material: &Material) -> TlsOptions {
+    let (contents, mut tls) = (material.contents(), TlsOptions::new());
+    if let Some(ca) = &contents.ca {
+        tls = tls.ca_certificate(Certificate::from_pem(ca));
+    }
+    if let Some((certificate, key)) = &contents.identity {
+        tls = tls.identity(Identity::from_pem(certificate, key));
+    }
+    tls
 }

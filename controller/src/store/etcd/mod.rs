@@ -12,11 +12,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
     Compare as EtcdCompare, CompareOp, ConnectOptions, GetOptions, GetResponse, KeyValue, PutOptions,
-    ResponseHeader, TlsOptions, Txn as EtcdTxn, TxnOp,
+    ResponseHeader, Txn as EtcdTxn, TxnOp,
 };
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
-use zenvoy_shared::tls::TlsFiles;
+use zenvoy_shared::tls::{Live, Role, TlsFiles};
 
 use self::members::{Call, Members};
 use super::{
@@ -32,7 +32,7 @@ pub struct EtcdOptions {
     pub endpoints: Vec<String>,
     /// Separates clusters that share one etcd: keys lie below `/zenvoy/v1/<cluster>/`. Not empty, no `/`.
     pub cluster: String,
-    /// TLS material, where the endpoints are `https`.
+    /// TLS material, where the endpoints are `https`. It may change: new connections use what the files say then.
     pub tls: TlsFiles,
     /// User and password, where authentication is on.
     pub user: Option<(String, String)>,
@@ -82,8 +82,9 @@ impl EtcdStore {
             let why = format!("{cluster:?} does not name a cluster: give a name without '/'");
             return Err(StoreError::Options(why));
         }
+        let tls = tls(options).await?;
         let store = Self {
-            members: Arc::new(Members::new(&options.endpoints, &connect_options(options)?)?),
+            members: Arc::new(Members::new(&options.endpoints, &connect_options(options), tls.as_ref())?),
             endpoints: options.endpoints.join(","),
             prefix: format!("/zenvoy/v1/{}/", options.cluster),
             met_unknown: Arc::default(),
@@ -177,7 +178,7 @@ impl EtcdStore {
     }
 }
 
-fn connect_options(options: &EtcdOptions) -> Result<ConnectOptions, StoreError> {
+fn connect_options(options: &EtcdOptions) -> ConnectOptions {
     let mut connect = ConnectOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_keep_alive(PING_EVERY, PING_TIMEOUT)
@@ -188,22 +189,20 @@ fn connect_options(options: &EtcdOptions) -> Result<ConnectOptions, StoreError> 
     if let Some((name, password)) = &options.user {
         connect = connect.with_user(name, password);
     }
+    connect
+}
+
+/// The TLS files, followed; `None` where none are given.
+async fn tls(options: &EtcdOptions) -> Result<Option<Live>, StoreError> {
     if options.tls == TlsFiles::default() {
-        return Ok(connect);
+        return Ok(None);
     }
     if let Some(plain) = options.endpoints.iter().find(|endpoint| !endpoint.starts_with("https://")) {
         let why = format!("TLS files are given, but {plain} is not https");
         return Err(StoreError::Options(why));
     }
-    let unreadable = |error: zenvoy_shared::tls::TlsError| StoreError::Options(error.to_string());
-    let mut tls = TlsOptions::new();
-    if let Some(ca) = options.tls.read_ca().map_err(unreadable)? {
-        tls = tls.ca_certificate(ca);
-    }
-    if let Some(identity) = options.tls.read_identity().map_err(unreadable)? {
-        tls = tls.identity(identity);
-    }
-    Ok(connect.with_tls(tls))
+    let live = Live::open(options.tls.clone(), Role::Stranger).await;
+    live.map(Some).map_err(|error| StoreError::Options(error.to_string()))
 }
 
 fn revision(header: Option<&ResponseHeader>) -> Revision {

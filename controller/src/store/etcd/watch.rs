@@ -55,9 +55,10 @@ async fn follow(
         let options = WatchOptions::new().with_prefix().with_start_revision(from);
         let mut client = client.watch_client().max_decoding_message_size(MESSAGE_LIMIT);
         let path = store.path("");
-        async move { client.watch(path, Some(options)).await }
+        async move { client.watch(path, Some(options)).await.map(|watch| (watch, client)) }
     });
-    let (member, mut watch) = opened.await?;
+    // A client made with later TLS files takes this one's place; the connection lives as long as one uses it.
+    let (member, (mut watch, _client)) = opened.await?;
     let left = store.members.left(member);
     tokio::pin!(left);
     loop {

@@ -13,6 +13,7 @@ fn held(protocol: Protocol, verdict: Verdict) -> Held {
         wake_timeout: 60 * SECOND,
         max_held: 10,
         verdict,
+        refused: None,
     }
 }
 

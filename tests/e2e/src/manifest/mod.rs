@@ -73,6 +73,11 @@ impl Backend {
         Self::new(name, "http", "http2", 80)
     }
 
+    /// A gRPC server at port 80 of its Service.
+    pub fn grpc(name: &str) -> Self {
+        Self::new(name, "grpc", "http2", 80)
+    }
+
     /// A TCP echo at `port` of its Service, and of Envoy.
     pub fn echo(name: &str, port: u16) -> Self {
         Self::new(name, "tcp", "tcp", port).set("listen-port", &port.to_string())

@@ -18,6 +18,8 @@ use crate::{parts, until};
 
 /// How many there are of each.
 const EACH: u8 = 3;
+/// Between machines of one test there is nobody to hide from.
+const PLAINTEXT: &str = "--plaintext";
 /// The namespace of the Lease: that of the controllers' kubeconfig.
 const LEASES: &str = "default";
 const LEASE: &str = "zenvoy-default";
@@ -72,16 +74,24 @@ impl Fleet {
                     &format!("zenvoy-{member}"),
                     kubeconfig,
                     &endpoints.join(","),
-                    &[],
+                    &[PLAINTEXT],
                 )
             })
             .collect();
         let urls: Vec<String> =
             controllers.iter().map(|controller| format!("http://{}", controller.address())).collect();
+        let plaintext = [PLAINTEXT.to_owned()];
         let nodes = (0..EACH)
             .map(|number| {
                 let place = site.place(Member::Node(number));
-                Node::start_in(place, &folder, &format!("-{}", number + 1), Mode::Tproxy, &urls.join(","))
+                Node::start_in(
+                    place,
+                    &folder,
+                    &format!("-{}", number + 1),
+                    Mode::Tproxy,
+                    &urls.join(","),
+                    &plaintext,
+                )
             })
             .collect();
         let mut fleet = Self { nodes, controllers, etcd, kubelet, cluster, site, folder };

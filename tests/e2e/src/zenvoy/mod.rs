@@ -3,6 +3,7 @@
 mod controller;
 mod fleet;
 mod node;
+mod secured;
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::{parts, until};
 pub use controller::{Controller, LEASE_TTL};
 pub use fleet::Fleet;
 pub use node::{Mode, Node};
+pub use secured::Certificates;
 
 /// A part that says nothing for this long is paused, and does not keep others waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -58,7 +60,25 @@ impl Installation {
     /// # Panics
     /// When a part does not start.
     pub async fn start_with(mode: Mode, controller_flags: &[&str]) -> Self {
+        Self::start_in(Folder::new(), mode, controller_flags, None).await
+    }
+
+    /// The same, with mutual TLS between node and controller.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    pub async fn start_secured(mode: Mode, controller_flags: &[&str]) -> (Self, Certificates) {
         let folder = Folder::new();
+        let certificates = Certificates::in_folder(folder.path());
+        (Self::start_in(folder, mode, controller_flags, Some(&certificates)).await, certificates)
+    }
+
+    async fn start_in(
+        folder: Folder,
+        mode: Mode,
+        controller_flags: &[&str],
+        certificates: Option<&Certificates>,
+    ) -> Self {
         let mut cluster = Cluster::start(&folder);
         let mut etcd = Etcd::start(&folder, "etcd-of-zenvoy", 2379);
         let program = parts::zenvoy();
@@ -67,8 +87,17 @@ impl Installation {
         install_definitions(&cluster, &program).await;
         etcd.until_ready().await;
         let kubeconfig = cluster.kubeconfig(User::Zenvoy);
-        let mut controller = Controller::start(&folder, kubeconfig, &etcd.endpoint(), controller_flags);
-        let mut node = Node::start(&folder, mode, controller.address());
+        let of_controller = certificates.map(Certificates::controller_flag);
+        let controller_flags: Vec<&str> =
+            controller_flags.iter().copied().chain(of_controller.as_deref()).collect();
+        let mut controller = Controller::start(&folder, kubeconfig, &etcd.endpoint(), &controller_flags);
+        let mut node = match certificates {
+            None => Node::start(&folder, mode, controller.address()),
+            Some(certificates) => {
+                let url = format!("https://{}", controller.address());
+                Node::start_with(&folder, mode, &url, &[certificates.node_flag()])
+            }
+        };
         controller.until_ready().await;
         node.until_ready().await;
         Self { node, controller, etcd, kubelet, cluster, folder }
@@ -174,7 +203,5 @@ async fn install_definitions(cluster: &Cluster, program: &Path) {
 
 /// Starts the program under test.
 fn zenvoy(place: &Place, flags: &[String], log: &Path) -> Process {
-    // Between namespaces of one test there is nobody to hide from.
-    let plaintext = ("ZENVOY_PLAINTEXT".into(), "true".into());
-    Process::start_in(place, &parts::zenvoy(), flags, &[plaintext], log)
+    Process::start_in(place, &parts::zenvoy(), flags, &[], log)
 }

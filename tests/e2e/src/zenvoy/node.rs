@@ -18,6 +18,9 @@ use crate::{parts, until};
 /// How often Envoy tells its proxy what it counts: the grain of idleness. Short, for tests that wait for idleness.
 const FLUSH: &str = "250ms";
 
+/// An Envoy that is not followed by another.
+const ALONE: [&str; 1] = ["--disable-hot-restart"];
+
 /// How a proxy accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -40,6 +43,8 @@ pub struct Node {
     envoy_log: PathBuf,
     proxy_admin: SocketAddr,
     envoy_admin: SocketAddr,
+    /// After the processes: dropped last.
+    shared: Option<SharedMemory>,
 }
 
 impl Node {
@@ -48,22 +53,36 @@ impl Node {
     /// # Panics
     /// When one cannot be started.
     pub fn start(folder: &Folder, mode: Mode, controller: SocketAddr) -> Self {
-        Self::start_in(&Place::here(), folder, "", mode, &format!("http://{controller}"))
+        Self::start_with(folder, mode, &format!("http://{controller}"), &[])
     }
 
-    /// The same at another place, under the name `node-1` with `suffix` for what belongs to it; `controllers` may name
-    /// several.
+    /// The same, with the controller's URL and further flags for the proxy.
     ///
     /// # Panics
     /// When one cannot be started.
-    pub fn start_in(place: &Place, folder: &Folder, suffix: &str, mode: Mode, controllers: &str) -> Self {
+    pub fn start_with(folder: &Folder, mode: Mode, controller: &str, further: &[String]) -> Self {
+        Self::start_in(&Place::here(), folder, "", mode, controller, further)
+    }
+
+    /// The same at another place, with `suffix` after the names of what belongs to it; `controllers` may name several.
+    ///
+    /// # Panics
+    /// When one cannot be started.
+    pub fn start_in(
+        place: &Place,
+        folder: &Folder,
+        suffix: &str,
+        mode: Mode,
+        controllers: &str,
+        further: &[String],
+    ) -> Self {
         let (beside, proxy_admin, envoy_admin) = (Place::here().at(18_001), place.at(18_081), place.at(9901));
         let name = format!("node{}", if suffix.is_empty() { "-1" } else { suffix });
         let mode = match mode {
             Mode::Tproxy => "tproxy",
             Mode::Listen => "listen",
         };
-        let proxy_flags = vec![
+        let mut proxy_flags = vec![
             "proxy".into(),
             format!("--node={name}"),
             format!("--controllers={controllers}"),
@@ -73,16 +92,16 @@ impl Node {
             format!("--stats-flush-interval={FLUSH}"),
             "--log=info,zenvoy_proxy=debug".into(),
         ];
+        proxy_flags.extend_from_slice(further);
         let bootstrap = bootstrap(&name, beside, envoy_admin);
         let bootstrap = folder.write(&format!("envoy{suffix}.yaml"), &bootstrap);
         let envoy_flags = ["--config-path", &bootstrap.display().to_string(), "--concurrency", "2"];
-        let envoy_flags: Vec<String> =
-            envoy_flags.into_iter().chain(["--disable-hot-restart"]).map(ToOwned::to_owned).collect();
+        let envoy_flags: Vec<String> = envoy_flags.into_iter().map(ToOwned::to_owned).collect();
         let proxy_log = folder.log(&format!("zenvoy-proxy{suffix}"));
         let envoy_log = folder.log(&format!("envoy{suffix}"));
         Self {
             proxy: zenvoy(place, &proxy_flags, &proxy_log),
-            envoy: envoy(place, &envoy_flags, &envoy_log),
+            envoy: envoy(place, &flags(&envoy_flags, &ALONE), &envoy_log),
             name,
             place: place.clone(),
             proxy_flags,
@@ -91,6 +110,7 @@ impl Node {
             envoy_log,
             proxy_admin,
             envoy_admin,
+            shared: None,
         }
     }
 
@@ -133,7 +153,23 @@ impl Node {
 
     /// Starts Envoy again; the process that was must have ended.
     pub fn start_envoy_again(&mut self) {
-        self.envoy = envoy(&self.place, &self.envoy_flags, &self.envoy_log);
+        self.envoy = envoy(&self.place, &flags(&self.envoy_flags, &ALONE), &self.envoy_log);
+    }
+
+    /// Starts Envoy as the first or a later epoch of a hot restart: a later one takes the listeners over from the process
+    /// that this returns, which drains for a second and ends after three.
+    pub fn start_envoy_epoch(&mut self, epoch: u32) -> Process {
+        let base = self.shared.get_or_insert_default().base();
+        let of_epoch = [
+            ("--base-id", base),
+            ("--restart-epoch", epoch),
+            ("--drain-time-s", 1),
+            ("--parent-shutdown-time-s", 3),
+        ];
+        let of_epoch: Vec<String> =
+            of_epoch.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.to_string()]).collect();
+        let started = envoy(&self.place, &flags(&self.envoy_flags, &of_epoch), &self.envoy_log);
+        std::mem::replace(&mut self.envoy, started)
     }
 
     /// Envoy's HTTP listener.
@@ -258,6 +294,33 @@ impl Node {
         let answer = get(self.envoy_admin, "admin", path).await.ok()?;
         (answer.status == 200).then_some(answer.body)
     }
+}
+
+/// What the epochs of a hot restart share. It has no namespace: its name is of this thread alone, and it is removed here.
+#[derive(Debug)]
+struct SharedMemory(u32);
+
+impl SharedMemory {
+    fn base(&self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for SharedMemory {
+    fn default() -> Self {
+        Self(nix::unistd::gettid().as_raw().unsigned_abs())
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // Envoy leaves it to the next epoch.
+        let _ = std::fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}", self.0 * 10));
+    }
+}
+
+fn flags(first: &[String], further: &[impl ToString]) -> Vec<String> {
+    first.iter().cloned().chain(further.iter().map(ToString::to_string)).collect()
 }
 
 fn bootstrap(name: &str, proxy: SocketAddr, admin: SocketAddr) -> String {

@@ -61,9 +61,13 @@ impl Journal {
     pub(crate) async fn send(&self, node: usize, workload: &str, request: &Request) -> Record {
         let began = unix_millis();
         let record = load::once(request).await;
-        let entry = Entry { node, workload: workload.into(), began, record: record.clone() };
-        self.pages().entries.push(entry);
+        self.write(node, workload, began, record.clone());
         record
+    }
+
+    /// Writes down what became of a request.
+    pub(crate) fn write(&self, node: usize, workload: &str, began: u64, record: Record) {
+        self.pages().entries.push(Entry { node, workload: workload.into(), began, record });
     }
 
     /// A stream was open from then until now.
@@ -76,7 +80,7 @@ impl Journal {
     pub(crate) fn broke(&self, node: usize, workload: &str, started: Instant, failure: Failure) {
         let began = unix_millis();
         let record = Record { started, first_byte: None, ended: Instant::now(), result: Err(failure) };
-        self.pages().entries.push(Entry { node, workload: workload.into(), began, record });
+        self.write(node, workload, began, record);
     }
 
     /// From now on, what runs through this node may be lost.

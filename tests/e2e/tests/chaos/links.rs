@@ -58,18 +58,19 @@ fn a_leader_that_loses_the_api_server_lets_another_one_lead() {
 fn a_replica_that_loses_everyone_loses_no_request() {
     on_a_fleet(async |stage| {
         let traffic = stage.traffic();
-        let follower = stage.fleet.followers().await[0];
-        stage.fleet.site.cut_off(controller(follower));
-        storm_meanwhile(stage).await;
+        let lost = until::some("a node is served", async || stage.fleet.controller_of(0).await).await;
+        stage.fleet.site.cut_off(controller(lost));
+        let slowest = storm_meanwhile(stage).await;
         for node in 0..stage.fleet.nodes.len() {
-            until::so("a node is served by another controller", async || {
-                stage.fleet.controller_of(node).await.is_some_and(|controller| controller != follower)
+            until::so("the node is served by another controller", async || {
+                stage.fleet.controller_of(node).await.is_some_and(|controller| controller != lost)
             })
             .await;
         }
         stage.fleet.site.heal();
         stage.fleet.until_ready().await;
         traffic.stop().await;
+        assert!(slowest <= FAIL_OVER, "a wake waited {slowest:?}");
     });
 }
 
@@ -109,5 +110,21 @@ fn a_node_that_loses_all_controllers_serves_what_is_warm_and_nothing_is_scaled_d
         storm.over().await;
         stage.fleet.until_ready().await;
         traffic.stop().await;
+    });
+}
+
+#[test]
+fn packets_lost_between_controllers_nodes_and_etcd_lose_no_request() {
+    on_a_fleet(async |stage| {
+        let traffic = stage.traffic();
+        let leader = stage.fleet.until_leader().await;
+        for member in [controller(leader), Member::Node(0), Member::Etcd(0)] {
+            stage.fleet.site.lose(member, 5);
+        }
+        let slowest = storm_meanwhile(stage).await;
+        stage.fleet.site.heal();
+        stage.fleet.until_ready().await;
+        traffic.stop().await;
+        assert!(slowest <= FAIL_OVER, "a wake waited {slowest:?}");
     });
 }

@@ -1,4 +1,4 @@
-//! The HTTP server: one small set of paths, the same over HTTP/1.1 and HTTP/2.
+//! The HTTP server: one small set of paths, the same over HTTP/1.1 and HTTP/2; and a WebSocket.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use futures::{StreamExt, TryStreamExt};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Channel, Full};
 use hyper::body::Incoming;
@@ -14,6 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -35,7 +40,8 @@ pub(crate) async fn serve(listener: TcpListener, name: String) {
                 async move { Ok::<_, Infallible>(server.answer(request).await) }
             });
             // A client that goes away is its own affair.
-            let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
+            let builder = Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), answer).await;
         });
     }
 }
@@ -46,6 +52,7 @@ impl Server {
         let query = request.uri().query().unwrap_or_default();
         let pause = Duration::from_millis(number(query, "ms").unwrap_or(0));
         match request.uri().path() {
+            "/ws" => websocket(request),
             "/stream" => lines(self.name.clone(), pause, number(query, "count").unwrap_or(0)),
             "/echo" => match request.into_body().collect().await {
                 Ok(body) => text(body.to_bytes()),
@@ -67,6 +74,26 @@ impl Server {
             }
         }
     }
+}
+
+/// Takes the connection over, and sends every message back.
+fn websocket(mut request: Request<Incoming>) -> Response<Body> {
+    let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY).cloned() else {
+        return status(StatusCode::BAD_REQUEST);
+    };
+    tokio::spawn(async move {
+        let upgraded = TokioIo::new(hyper::upgrade::on(&mut request).await.ok()?);
+        let (to, from) = WebSocketStream::from_raw_socket(upgraded, Role::Server, None).await.split();
+        from.try_filter(|message| std::future::ready(message.is_text())).forward(to).await.ok()
+    });
+    let mut answer = status(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = derive_accept_key(key.as_bytes()).parse() {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    answer
 }
 
 /// `count` lines, one every `pause`; the stream is open until then, or until the client goes.

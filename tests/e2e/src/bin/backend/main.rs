@@ -1,6 +1,7 @@
-//! What runs in the pods of tests: an HTTP server (HTTP/1.1 and HTTP/2 without TLS), a TCP echo, or a TCP server that
-//! speaks first.
+//! What runs in the pods of tests: an HTTP server (HTTP/1.1 and HTTP/2 without TLS, WebSocket), a gRPC server, a TCP echo,
+//! or a TCP server that speaks first.
 
+mod grpc;
 mod http;
 mod tcp;
 
@@ -21,8 +22,10 @@ struct Command {
 #[derive(Debug, Subcommand)]
 enum Mode {
     /// Answers HTTP/1.1 and HTTP/2 requests: `/` says who answered and when, `/slow?ms=N` waits first, `/stream?ms=N&count=N` sends
-    /// a line every N ms (count 0: for ever), `/echo` returns the body.
+    /// a line every N ms (count 0: for ever), `/echo` returns the body, `/ws` is a WebSocket that echoes messages.
     Http(Options),
+    /// The gRPC health service: `Check`, and `Watch`, whose stream stays open.
+    Grpc(Options),
     /// Sends back every byte that it gets.
     Tcp(Options),
     /// Sends one line at once, then every byte that it gets.
@@ -48,7 +51,7 @@ struct Options {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
     let mode = Command::parse().mode;
-    let (Mode::Http(options) | Mode::Tcp(options) | Mode::Greeter(options)) = &mode;
+    let (Mode::Http(options) | Mode::Grpc(options) | Mode::Tcp(options) | Mode::Greeter(options)) = &mode;
     let options = options.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::time::sleep(Duration::from_millis(options.start_delay)).await;
@@ -58,6 +61,7 @@ async fn main() -> std::io::Result<()> {
     let serve = async {
         match mode {
             Mode::Http(_) => http::serve(listener, options.name).await,
+            Mode::Grpc(_) => grpc::serve(listener).await,
             Mode::Tcp(_) => tcp::serve(listener, String::new()).await,
             Mode::Greeter(_) => tcp::serve(listener, format!("hello from {}\n", options.name)).await,
         }

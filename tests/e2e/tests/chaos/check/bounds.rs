@@ -4,7 +4,7 @@ use serde_json::Value;
 use zenvoy_e2e::process::Process;
 use zenvoy_e2e::store::Records;
 use zenvoy_e2e::until;
-use zenvoy_e2e::zenvoy::Fleet;
+use zenvoy_e2e::zenvoy::{Controller, Fleet, Node};
 
 /// Of a controller or proxy with a dozen services, in a debug build: far from what either needs.
 const MEMORY_KB: u64 = 300 * 1024;
@@ -53,8 +53,8 @@ pub(super) async fn found(fleet: &mut Fleet, records: &mut Records) -> Vec<Strin
     if sessions != nodes as u64 || streams != 2 * nodes {
         found.push(format!("I6: {sessions} sessions and {streams} streams of {nodes} nodes"));
     }
-    let processes = fleet.controllers.iter_mut().map(|controller| controller.process());
-    for process in processes.chain(fleet.nodes.iter_mut().map(|node| node.proxy())) {
+    let processes = fleet.controllers.iter_mut().map(Controller::process);
+    for process in processes.chain(fleet.nodes.iter_mut().map(Node::proxy)) {
         found.extend(grown(process));
     }
     found

@@ -71,10 +71,10 @@ impl Observer {
             format!("--envoy-listen={beside}"),
             "--admin=none".into(),
             "--goodbye=always".into(),
+            "--plaintext".into(),
         ];
         let log: &Path = &fleet.folder.log(&name);
-        let plaintext = [("ZENVOY_PLAINTEXT".into(), "true".into())];
-        Self { proxy: Process::start(&parts::zenvoy(), flags, &plaintext, log), name, beside }
+        Self { proxy: Process::start(&parts::zenvoy(), flags, &[], log), name, beside }
     }
 
     /// Everything that its controller serves now.

@@ -40,3 +40,50 @@ pub(super) fn found(history: &[Change]) -> Vec<String> {
     }
     found.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn history(changes: &[(&str, Value)]) -> Vec<Change> {
+        let change = |(at, (key, record)): (usize, &(&str, Value))| Change {
+            revision: i64::try_from(at).expect("few"),
+            key: (*key).to_owned(),
+            record: Some(record.clone()).filter(|record| !record.is_null()),
+        };
+        changes.iter().enumerate().map(change).collect()
+    }
+
+    fn mapped(upstream: &str) -> Value {
+        json!({ "state": "mapped", "upstream": upstream })
+    }
+
+    #[test]
+    fn a_mapping_that_stays_is_no_violation() {
+        let found = found(&history(&[
+            ("ports/by-address/a:1", mapped("shop/x:80")),
+            ("ports/by-upstream/shop/x:80", json!("a:1")),
+            ("ports/by-address/a:1", mapped("shop/x:80")),
+        ]));
+        assert!(found.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn an_address_that_changes_hands_is_lost_or_stands_alone_is_found() {
+        let cases = [
+            (mapped("shop/y:80"), "a:1 went from shop/x:80 to shop/y:80"),
+            (Value::Null, "a:1 was given up"),
+        ];
+        for (next, expected) in cases {
+            let found = found(&history(&[
+                ("ports/by-address/a:1", mapped("shop/x:80")),
+                ("ports/by-upstream/shop/x:80", json!("a:1")),
+                ("ports/by-address/a:1", next),
+            ]));
+            assert!(found.iter().any(|violation| violation.contains(expected)), "{expected}: {found:?}");
+        }
+        assert!(!found(&history(&[("ports/by-address/a:1", mapped("shop/x:80"))])).is_empty());
+    }
+}
