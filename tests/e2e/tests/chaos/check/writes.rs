@@ -52,11 +52,12 @@ fn episodes<'a>(history: &'a [Change], backend: &Backend) -> BTreeSet<&'a str> {
 /// I5, and rule D9: a pod that was there when its workload was scaled down answers nobody afterwards, and no stream was open
 /// then.
 pub(super) fn cut_short(audit: &Audit, journal: &Journal) -> Vec<String> {
-    let downs: BTreeMap<String, Vec<u64>> = audit
-        .all()
-        .into_iter()
-        .map(|(name, requests)| (name, requests.iter().filter_map(down).collect()))
-        .collect();
+    let of_one =
+        |(name, requests): (String, Vec<ScaleRequest>)| (name, requests.iter().filter_map(down).collect());
+    cut_short_by(&audit.all().into_iter().map(of_one).collect(), journal)
+}
+
+fn cut_short_by(downs: &BTreeMap<String, Vec<u64>>, journal: &Journal) -> Vec<String> {
     let of = |name: &str| downs.get(name).map_or(&[][..], Vec::as_slice);
     let mut found = Vec::new();
     for entry in journal.entries() {
