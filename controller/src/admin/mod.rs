@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zenvoy_xds::server::{Server, StreamStatus};
 
+use crate::leader::Standing;
 use crate::model::Replica;
 use crate::port::Port;
 use crate::session::SessionService;
@@ -68,6 +69,7 @@ pub struct State {
     me: Replica,
     on: Parts,
     lacks: watch::Receiver<Lacks>,
+    standing: watch::Receiver<Standing>,
     xds: Server,
     sessions: SessionService,
     port: Port,
@@ -78,12 +80,12 @@ impl State {
     pub fn new(
         me: Replica,
         on: Parts,
-        lacks: watch::Receiver<Lacks>,
+        (lacks, standing): (watch::Receiver<Lacks>, watch::Receiver<Standing>),
         xds: Server,
         sessions: SessionService,
         port: Port,
     ) -> Self {
-        Self { me, on, lacks, xds, sessions, port }
+        Self { me, on, lacks, standing, xds, sessions, port }
     }
 
     fn waits_for(&self) -> Vec<String> {
@@ -120,10 +122,19 @@ async fn status(Extract(state): Extract<State>) -> Json<Value> {
         "version": state.me.version,
         "ready": state.lacks.borrow().is_nothing(),
         "waits_for": state.waits_for(),
+        "election": election(&state.standing.borrow()),
         "sessions": state.sessions.count(),
         "port": state.port.status(),
         "streams": streams,
     }))
+}
+
+fn election(standing: &Standing) -> Value {
+    match standing {
+        Standing::Leads(term) => json!({ "leads": true, "term": term.0.0 }),
+        Standing::Follows => json!({ "leads": false }),
+        Standing::Refuses(why) => json!({ "leads": false, "refuses": why }),
+    }
 }
 
 fn stream(stream: &StreamStatus) -> Value {
