@@ -43,7 +43,9 @@ pub enum WakeStep {
 /// Decides it. `abandoned`: every live replica votes that the workload is idle, and they speak for all nodes; clients that
 /// wait, or come again within `idleAfter`, are activity.
 pub fn next(view: &WorkloadView<'_>, abandoned: bool, now_unix_ms: u64) -> WakeStep {
-    let (Some(wake), Some(facts)) = (view.open_wake(), view.facts) else { return WakeStep::Nothing };
+    let (Some(wake), Some(facts), false) = (view.open_wake(), view.facts, view.is_unreadable) else {
+        return WakeStep::Nothing;
+    };
     if let Some(drain) = view.drain()
         && drain.record.is_open()
     {
@@ -177,6 +179,13 @@ mod tests {
         assert_eq!(super::next(&never_ready.view(), true, 2_000), WakeStep::GiveUp { at: Revision(7) });
         let ready = Fixture::cold().ready(&["pod-1"]).wake_state(WakeState::Scaled);
         assert!(matches!(super::next(&ready.view(), true, 2_000), WakeStep::Retire { .. }));
+    }
+
+    #[test]
+    fn nothing_is_decided_on_a_record_that_cannot_be_read() {
+        let woken = Fixture::cold().woken();
+        assert!(matches!(next(&woken.view(), 2_000), WakeStep::ScaleUp { .. }));
+        assert_eq!(next(&woken.unreadable().view(), 2_000), WakeStep::Nothing);
     }
 
     #[test]

@@ -73,6 +73,9 @@ pub struct Core {
     pub(super) proofs: drains::Proofs,
     pub(super) led: lead::Led,
     pub(super) others: super::others::Others,
+    pub(super) rests: super::ports::Rests,
+    /// Which record forms all live replicas can read.
+    pub(super) common_level: Option<u32>,
     pub(super) published: Published,
     pub(super) timelines: Timelines,
     pub(super) later: Due<Later>,
@@ -100,6 +103,8 @@ impl Core {
             proofs: drains::Proofs::default(),
             led: lead::Led::default(),
             others: super::others::Others::default(),
+            rests: super::ports::Rests::default(),
+            common_level: None,
             published: Published::default(),
             timelines: Timelines::default(),
             later: Due::default(),

@@ -13,6 +13,9 @@ impl Core {
     pub(super) fn open_wake(&mut self, workload: &WorkloadId) -> Option<Job> {
         let view = self.inventory.view(workload);
         let facts = view.facts?;
+        if view.is_unreadable {
+            return None;
+        }
         let draining = view.drain().is_some_and(|drain| drain.record.is_open());
         if view.open_wake().is_some() || (view.has_usable() && !draining) {
             // Up already: an upstream of it that has no endpoint would not get one by a wake.

@@ -12,7 +12,7 @@ use crate::execute::{Commit, Decided, Job, Outcome, Subject};
 use crate::model::{
     DrainRecord, DrainState, Problem, Revision, Term, Versioned, WakeRecord, WakeState, WorkloadView,
 };
-use crate::plan::drain::{DrainStep, OFFER_DEADLINE_MS, Surroundings};
+use crate::plan::drain::{DrainStep, OFFER_DEADLINE, Surroundings};
 use crate::plan::wake::WakeStep;
 use crate::plan::{drain, wake};
 use crate::session::Moment;
@@ -46,6 +46,8 @@ struct Memory {
     /// A refusal that must be recorded, and when the next try is worth it.
     refusal: Option<Problem>,
     no_scale_before: Moment,
+    /// The offer that is known, and since when.
+    offer: Option<(DrainId, Moment)>,
     /// Offers that failed in a row, and when the next may be made.
     failed_offers: u32,
     no_offer_before: Moment,
@@ -101,6 +103,9 @@ impl Core {
             return None;
         }
         let view = self.inventory.view(workload);
+        if view.is_unreadable {
+            return None;
+        }
         if view.facts.is_none() {
             return self.forget(workload, term);
         }
@@ -227,19 +232,30 @@ impl Core {
             // The end of another offer looks at all that voted.
             return None;
         }
+        let offered_for = self.offered_since(workload).until(self.now.moment);
+        let view = self.inventory.view(workload);
         let nodes: BTreeMap<NodeId, Revision> =
             self.records.nodes.iter().map(|(id, node)| (id.clone(), node.revision)).collect();
         let live: Vec<_> = self.records.controllers.keys().cloned().collect();
         let (acks, ack_compares) = self.records.acks_of(workload);
-        let around = Surroundings {
-            nodes: &nodes,
-            acks: &acks,
-            live: &live,
-            all_vote_idle,
-            now_unix_ms: self.now.unix_ms(),
-        };
+        let around = Surroundings { nodes: &nodes, acks: &acks, live: &live, all_vote_idle, offered_for };
         let step = drain::next(&view, &around);
         self.carry_out(workload, step, term, ack_compares)
+    }
+
+    /// Since when this leader has known the workload's offer: the deadline begins anew with each leader, since the clock
+    /// of who made the offer may be off.
+    fn offered_since(&mut self, workload: &WorkloadId) -> Moment {
+        let offered = self.inventory.view(workload).drain().map(|drain| drain.record.id.clone());
+        let Some(offered) = offered else { return self.now.moment };
+        let memory = self.led.workloads.entry(workload.clone()).or_default();
+        match &memory.offer {
+            Some((known, since)) if *known == offered => *since,
+            _ => {
+                memory.offer = Some((offered, self.now.moment));
+                self.now.moment
+            }
+        }
     }
 
     fn carry_out(
@@ -258,10 +274,8 @@ impl Core {
         };
         match step {
             DrainStep::Nothing => {
-                if let Some(drain) = record.filter(|drain| drain.record.state == DrainState::Offered) {
-                    let waited = self.now.unix_ms().saturating_sub(drain.record.offered_unix_ms);
-                    let left = OFFER_DEADLINE_MS.saturating_sub(waited).saturating_add(1);
-                    let at = self.now.moment.after(Duration::from_millis(left));
+                if record.is_some_and(|drain| drain.record.state == DrainState::Offered) {
+                    let at = self.offered_since(workload).after(OFFER_DEADLINE + Duration::from_millis(1));
                     self.later.by(Later::Subject(Subject::Workload(workload.clone())), at);
                 }
                 None
@@ -305,6 +319,7 @@ impl Core {
             state: DrainState::Offered,
             offered_unix_ms: self.now.unix_ms(),
             replicas,
+            unknown: serde_json::Map::new(),
         };
         let key = Key::Drain(workload.clone());
         let same = match view.drain_record {

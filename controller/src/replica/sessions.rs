@@ -205,6 +205,10 @@ impl Core {
 
     /// A replica or node came or went, or a replica voted.
     pub(super) fn membership_changed(&mut self, key: &Key) {
+        let level = self.records.common_level();
+        if std::mem::replace(&mut self.common_level, level) != level {
+            tracing::info!(level, "this is the protocol level of all live replicas");
+        }
         match key {
             Key::IdleVotes(_) => {
                 self.look(&Subject::Votes);

@@ -2,6 +2,7 @@
 //! where everything goes wrong.
 
 mod api;
-
+mod model;
 mod replicas;
 mod rim;
+mod world;

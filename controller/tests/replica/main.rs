@@ -1,5 +1,6 @@
 //! A whole replica's mind, executor and store, in a world where time and pods move only when told.
 
+mod later;
 mod world;
 
 use std::time::Duration;

@@ -18,7 +18,7 @@ use zenvoy_controller::replica::{Core, CoreOptions, Effect, Event, Now, Said, Se
 use zenvoy_controller::report::{Happening, Occasion, Status};
 use zenvoy_controller::session::{Activity, Demand, DemandQuota, Moment};
 use zenvoy_controller::source::{Pod, ScaleError, ScaleWrite, Scaler};
-use zenvoy_controller::store::{MemoryStore, Room, Store, WatchEvent};
+use zenvoy_controller::store::{Key, MemoryStore, Room, Store, Txn, WatchEvent, Write};
 use zenvoy_controller::translate::{ListenerOptions, Names};
 use zenvoy_shared::id::{ControllerId, DrainId, NodeEpoch, NodeId, Uid, UpstreamId, WorkloadId};
 use zenvoy_shared::proto::held_upstream::Verdict;
@@ -30,7 +30,7 @@ pub(crate) fn cart() -> UpstreamId {
     UpstreamId::new("shop", "cart", 80)
 }
 
-fn workload() -> WorkloadId {
+pub(crate) fn workload() -> WorkloadId {
     WorkloadId::new("shop", "Deployment.apps", "cart")
 }
 
@@ -222,11 +222,8 @@ impl World {
         let mut next = Self::with(self.api.clone(), self.store.clone(), 1).await;
         next.completes().await;
         // The dead one's lease has ended.
-        let dead = zenvoy_controller::store::Key::Controller(ControllerId("replica-0".into()));
-        let txn = zenvoy_controller::store::Txn {
-            compares: Vec::new(),
-            writes: vec![zenvoy_controller::store::Write::Delete(dead)],
-        };
+        let dead = Key::Controller(ControllerId("replica-0".into()));
+        let txn = Txn { compares: Vec::new(), writes: vec![Write::Delete(dead)] };
         self.store.txn(txn).await.expect("the store answers");
         next.now.moment = self.now.moment;
         next.born = self.born;
@@ -292,6 +289,27 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// The replica's wall clock is set.
+    pub(crate) fn clock_jumps(&mut self, by_milliseconds: i64) {
+        let by = by_milliseconds.saturating_mul(1_000_000);
+        self.now.unix_nanos = self.now.unix_nanos.saturating_add_signed(by);
+    }
+
+    /// Somebody else writes a record.
+    pub(crate) async fn write(&mut self, key: Key, value: &str) {
+        let write = Write::Put(key, bytes::Bytes::copy_from_slice(value.as_bytes()), None);
+        let txn = Txn { compares: Vec::new(), writes: vec![write] };
+        self.store.txn(txn).await.expect("the store answers");
+        self.event(Event::Tick).await;
+    }
+
+    /// The record as it lies in the store.
+    pub(crate) async fn record(&self, key: &Key) -> Option<serde_json::Value> {
+        let entries = self.store.read(Room::All).await.expect("the store answers").entries;
+        let entry = entries.into_iter().find(|entry| entry.key == *key)?;
+        Some(serde_json::from_slice(&entry.value).unwrap_or(serde_json::Value::Null))
     }
 
     // === facts ===
@@ -455,6 +473,13 @@ impl World {
     }
 
     /// What clients are asked to wait.
+    /// Why drains are paused, if they are.
+    pub(crate) fn drains_paused(&self) -> Option<String> {
+        let conditions = &self.statuses.get(&cart())?.conditions;
+        let paused = conditions.iter().find(|condition| condition.kind == "DrainsPaused")?;
+        Some(paused.problem.reason.clone())
+    }
+
     pub(crate) fn retry_after(&self) -> Duration {
         match self.held[&cart().to_string()].verdict.as_ref().expect("a verdict") {
             Verdict::Fail(fail) => Duration::from_millis(fail.retry_after_ms),
