@@ -1,6 +1,8 @@
 //! The election's rim: a `coordination.k8s.io` Lease, and the term in the store. In: answers of the API server and the
 //! store; out: [`Event::Leads`](crate::replica::Event::Leads).
 
+mod store;
+
 use std::time::Duration;
 
 use kube::Client;
@@ -10,10 +12,8 @@ use tracing::{debug, info, warn};
 use zenvoy_shared::fault::{Faults, causes};
 
 use super::election::{Election, Next, Written};
-use super::history::{self, ACCEPT, Break};
 use super::lock::{Lock, LockError, Sight};
 use super::{Candidate, Standing, claim, observe_term};
-use crate::model::Term;
 use crate::session::Moment;
 use crate::store::{History, StoreError};
 
@@ -249,69 +249,6 @@ impl Elector {
         };
         self.failed("the term cannot be taken over yet", &fault);
         Ok(())
-    }
-
-    /// Whether the term is still this replica's: whoever was paused may have taken it over before it noticed that the
-    /// Lease is lost.
-    async fn look_at_term(&mut self) -> Result<(), StoreError> {
-        match timeout(self.patience_with_store(), observe_term(self.candidate.store.as_ref())).await {
-            Ok(Ok(current)) => self.election.term_is(current.map(Term)),
-            Ok(Err(error @ StoreError::Restored { .. })) => return Err(error),
-            // Rule L1 watches over this.
-            Ok(Err(_)) | Err(_) => {}
-        }
-        Ok(())
-    }
-
-    async fn look_at_store(&mut self) -> Result<(), StoreError> {
-        match timeout(self.patience_with_store(), self.candidate.store.history()).await {
-            Ok(Ok(found)) => {
-                self.store_seen = Some(found);
-                self.store_looked = self.now();
-            }
-            Ok(Err(error @ StoreError::Restored { .. })) => return Err(error),
-            Ok(Err(error)) => debug!(%error, "the store cannot be looked at"),
-            Err(_) => debug!("the store cannot be looked at in time"),
-        }
-        Ok(())
-    }
-
-    /// Rule L3. What is known of the store may be older than what the Lease says, so it is looked at anew before it is
-    /// found to have gone back.
-    async fn judge_store(&mut self, sight: &Sight) -> Result<(), StoreError> {
-        let led_on = sight.led_on();
-        let behind = match (self.store_seen, led_on) {
-            (None, _) => true,
-            (Some(seen), led_on) => led_on.is_some_and(|led_on| !seen.continues(led_on)),
-        };
-        if behind || self.store_looked.until(self.now()) >= self.options.ttl / 10 {
-            self.look_at_store().await?;
-        }
-        let Some(found) = self.store_seen else { return Ok(()) };
-        let judged = history::judge(led_on, sight.accepted(), found);
-        self.election.trust_store(judged.is_ok());
-        match judged {
-            Err(broken) => self.refuse(&broken).await,
-            Ok(()) if matches!(self.told, Standing::Refuses(_)) => {
-                info!("etcd is accepted: this replica stands for election again");
-                self.tell(Standing::Follows).await;
-            }
-            Ok(()) => {}
-        }
-        Ok(())
-    }
-
-    async fn refuse(&mut self, broken: &Break) {
-        let LeaseOptions { namespace, name, .. } = &self.options;
-        let refusal = format!(
-            "{broken}. Nothing new is woken, mapped or drained. Once every node that was connected before is connected again or \
-             gone for good: kubectl -n {namespace} annotate --overwrite lease {name} {ACCEPT}={}",
-            broken.acceptance()
-        );
-        if self.faults.is_news(&refusal, std::time::Instant::now()) {
-            warn!("no replica leads: {refusal}");
-        }
-        self.tell(Standing::Refuses(refusal)).await;
     }
 
     async fn release(&mut self) {

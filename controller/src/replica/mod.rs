@@ -18,6 +18,7 @@ mod run;
 mod sessions;
 mod status;
 mod steps;
+mod tasks;
 mod tell;
 mod timeline;
 

@@ -72,7 +72,7 @@ impl Records {
             }
             (Key::Node(id), Record::Node(record)) => newer(&mut self.nodes, id, record, revision),
             (Key::PortByAddress(at), Record::Port(record)) => {
-                newer(&mut self.ports, at, Some(record), revision)
+                newer(&mut self.ports, at, Some(record), revision);
             }
             (Key::PortByUpstream(id), Record::Address(record)) => {
                 newer(&mut self.addresses, id, Some(record), revision);
@@ -97,7 +97,7 @@ impl Records {
         };
         match key {
             Key::Leader => {
-                self.set(Key::Leader, Record::Leader(stranger(ControllerId(String::new()))), revision)
+                self.set(Key::Leader, Record::Leader(stranger(ControllerId(String::new()))), revision);
             }
             Key::Controller(id) => newer(&mut self.controllers, id.clone(), stranger(id), revision),
             Key::Node(id) => {

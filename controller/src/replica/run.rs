@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{debug, info, warn};
@@ -19,6 +18,7 @@ use zenvoy_xds::server::Server;
 
 use super::effects::Hands;
 use super::gate::Gate;
+use super::tasks::Tasks;
 use super::{Core, CoreOptions, Event, Now};
 use crate::admin::{self, Lacks};
 use crate::execute::Executor;
@@ -146,7 +146,7 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     let (heard, hears) = watch::channel(None);
     let (standing, standing_state) = watch::channel(Standing::Follows);
 
-    let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
+    let mut tasks = Tasks::until(stop.clone());
     if let Some(listener) = admin_listener {
         let on = admin::Parts { source: parts.source.describe(), store: parts.store.describe() };
         let state = admin::State::new(
@@ -275,42 +275,6 @@ async fn serve(
 ) -> Result<(), ReplicaError> {
     let services = Routes::new(xds.service()).add_service(sessions.service());
     Ok(port.serve(listener, services, stop).await?)
-}
-
-/// Tasks of which none may end before `stop`.
-struct Tasks {
-    set: JoinSet<(&'static str, Result<(), ReplicaError>)>,
-    stop: CancellationToken,
-}
-
-impl Tasks {
-    fn spawn(
-        &mut self,
-        name: &'static str,
-        task: impl Future<Output = Result<(), ReplicaError>> + Send + 'static,
-    ) {
-        self.set.spawn(async move { (name, task.await) });
-    }
-
-    /// Waits for the first end; on a fault, or `stop`, all end.
-    async fn end(mut self) -> Result<(), ReplicaError> {
-        let mut result = Ok(());
-        while let Some(ended) = self.set.join_next().await {
-            let fault = match ended {
-                Ok((_, Err(error))) => Some(error),
-                Ok((name, Ok(()))) if !self.stop.is_cancelled() => Some(ReplicaError::Died(name)),
-                Ok((_, Ok(()))) => None,
-                Err(_) => Some(ReplicaError::Died("a task")),
-            };
-            if let Some(fault) = fault
-                && result.is_ok()
-            {
-                result = Err(fault);
-                self.stop.cancel();
-            }
-        }
-        result
-    }
 }
 
 struct Inputs {

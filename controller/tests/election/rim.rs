@@ -7,7 +7,8 @@ use serde_json::json;
 use tokio::time::Instant;
 use zenvoy_controller::leader::Standing;
 use zenvoy_controller::model::Revision;
-use zenvoy_controller::store::{History, Room, Store};
+use zenvoy_controller::store::{History, Key, Room, Store, Txn, Write};
+use zenvoy_shared::id::NodeId;
 
 use crate::replicas::{Meeting, TTL};
 
@@ -165,6 +166,25 @@ async fn an_annotation_by_somebody_else_does_not_end_a_term() {
         tokio::time::sleep(TTL / 4).await;
     }
     assert!(!replica.leads.has_changed().expect("it stands"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_from_a_store_that_moves_on_does_not_think_that_it_went_back() {
+    let meeting = Meeting::new();
+    let mut first = meeting.replica("first");
+    first.until_leads().await;
+    let second = meeting.replica("second");
+    tokio::time::sleep(TTL).await;
+    second.store.cut.store(true, Ordering::Relaxed);
+    let node = Write::Put(Key::Node(NodeId("node-1".into())), "{}".into(), None);
+    for _ in 0..10 {
+        let txn = Txn { compares: Vec::new(), writes: vec![node.clone()] };
+        meeting.store.txn(txn).await.expect("written");
+        tokio::time::sleep(TTL / 3).await;
+        assert_eq!(*second.stands.borrow(), Standing::Follows);
+    }
+    first.stop.cancel();
+    first.ended().await.expect("a good end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! A real etcd, ended with its test.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::folder::Folder;
 use crate::http::get;
@@ -63,7 +63,49 @@ impl Etcd {
     }
 }
 
-fn run(name: &str, client: SocketAddr, data: &std::path::Path, log: &std::path::Path) -> Process {
+/// Data of etcd as it was.
+#[derive(Debug)]
+pub struct Backup(PathBuf);
+
+impl Etcd {
+    /// Copies its data, while it does not run, and starts it again.
+    ///
+    /// # Panics
+    /// When the data cannot be copied, or it does not come back.
+    pub async fn back_up(&mut self) -> Backup {
+        self.process.kill().await;
+        let backup = Backup(self.data.with_extension("backup"));
+        copy(&self.data, &backup.0);
+        self.restart().await;
+        backup
+    }
+
+    /// Puts a backup in the place of its data, and starts it again.
+    ///
+    /// # Panics
+    /// When the data cannot be copied, or it does not come back.
+    pub async fn restore(&mut self, backup: &Backup) {
+        self.process.kill().await;
+        std::fs::remove_dir_all(&self.data).unwrap_or_else(|error| panic!("remove etcd's data: {error}"));
+        copy(&backup.0, &self.data);
+        self.restart().await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap_or_else(|error| panic!("make {}: {error}", to.display()));
+    for entry in std::fs::read_dir(from).unwrap_or_else(|error| panic!("read {}: {error}", from.display())) {
+        let entry = entry.expect("read a folder of etcd");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap_or_else(|error| panic!("copy {}: {error}", to.display()));
+        }
+    }
+}
+
+fn run(name: &str, client: SocketAddr, data: &Path, log: &Path) -> Process {
     let (endpoint, peer) =
         (format!("http://{client}"), format!("http://{}:{}", client.ip(), client.port() + 1));
     let arguments = [

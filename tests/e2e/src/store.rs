@@ -40,6 +40,15 @@ impl Records {
         records.collect()
     }
 
+    /// How far etcd has come.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn revision(&mut self) -> i64 {
+        let found = self.0.get(PREFIX, None).await.expect("read etcd");
+        found.header().expect("every answer has one").revision()
+    }
+
     /// The changes of a backend's drain record from now on.
     ///
     /// # Panics

@@ -78,6 +78,14 @@ impl Controller {
         let answer = get(self.admin, "admin", "/status").await.expect("the controller's status");
         serde_json::from_str(&answer.body).expect("the status is JSON")
     }
+
+    /// Its metrics, as text.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn metrics(&self) -> String {
+        get(self.admin, "admin", "/metrics").await.expect("the controller's metrics").body
+    }
 }
 
 fn run(flags: &[String], log: &Path) -> Process {
