@@ -16,6 +16,13 @@ pub enum Job {
         /// Whole, with its comparisons.
         txn: Txn,
     },
+    /// Patch 0 -> n for this replica's own demand, without a record and without leading (rule W4).
+    WakeAlone {
+        /// Which.
+        workload: WorkloadId,
+        /// Carries the version seen at zero.
+        write: ScaleWrite,
+    },
     /// The leader's decision on a workload that needs more than the store.
     Decide {
         /// Which.

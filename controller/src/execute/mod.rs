@@ -32,6 +32,10 @@ impl Executor {
                 let (outcome, written) = self.write(txn).await;
                 JobDone { subject, outcome, written }
             }
+            Job::WakeAlone { workload, write } => {
+                let (outcome, written) = self.scale(&workload, &write).await;
+                JobDone { subject: Subject::Demand(workload), outcome, written }
+            }
             Job::Decide { workload, decided } => {
                 let (outcome, written) = match decided {
                     Decided::ScaleUp(write) => self.scale(&workload, &write).await,

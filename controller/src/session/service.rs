@@ -18,7 +18,7 @@ use zenvoy_shared::proto::{self, ControllerMessage, NodeMessage, controller_mess
 
 use super::{Activity, Demand, Moment, Refusal};
 use crate::port::Access;
-use crate::replica::{Event, Said, SessionId, ToNode};
+use crate::replica::{Event, Routes, Said, SessionId, ToNode};
 
 /// Messages to a node that wait to be taken; a node that lets them pile up has its session ended.
 const OUTBOX: usize = 256;
@@ -124,7 +124,10 @@ impl Inner {
     fn wire(&self, message: ToNode) -> controller_message::Message {
         use controller_message::Message;
         match message {
-            ToNode::Welcome => Message::Welcome(proto::Welcome { controller: self.controller.clone() }),
+            ToNode::Welcome(routes) => Message::Welcome(proto::Welcome {
+                controller: self.controller.clone(),
+                relayed: routes == Routes::Activator,
+            }),
             ToNode::ProveQuiet { drain, upstreams } => Message::ProveQuiet(proto::ProveQuiet {
                 drain_id: drain.0,
                 upstreams: upstreams.iter().map(ToString::to_string).collect(),
