@@ -14,7 +14,7 @@ use super::event::{Cause, Effect, Event, Now, SessionId};
 use super::publish::Published;
 use super::records::Records;
 use super::timeline::Timelines;
-use super::{CoreOptions, alone, drains, jobs, lead, sessions};
+use super::{CoreOptions, alone, drains, jobs, lead, sessions, unreachable};
 use crate::admin::Lacks;
 use crate::execute::Subject;
 use crate::model::{Fact, Inventory, Revision, Term, Touched};
@@ -54,6 +54,7 @@ pub struct Core {
     /// The own registration was seen once: this replica may serve, from then on (rule N2).
     pub(super) was_registered: bool,
     pub(super) alone: alone::Alone,
+    pub(super) unreachable: unreachable::Unreachable,
     pub(super) idle: BTreeSet<WorkloadId>,
     pub(super) proofs: drains::Proofs,
     pub(super) led: lead::Led,
@@ -83,6 +84,7 @@ impl Core {
             lease: None,
             was_registered: false,
             alone: alone::Alone::default(),
+            unreachable: unreachable::Unreachable::default(),
             idle: BTreeSet::new(),
             proofs: drains::Proofs::default(),
             led: lead::Led::default(),

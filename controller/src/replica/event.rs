@@ -6,7 +6,7 @@ use zenvoy_shared::id::{DrainId, Episode, NodeEpoch, NodeId, UpstreamId, Workloa
 use zenvoy_xds::core::Change;
 
 use crate::execute::{Job, JobDone};
-use crate::model::{Fact, Term};
+use crate::model::{Fact, PodReference, Term};
 use crate::report::{Occasion, Status};
 use crate::session::{Activity, Demand, Moment, Refusal};
 use crate::store::{LeaseId, WatchEvent};
@@ -63,6 +63,8 @@ pub enum Said {
         demand: BTreeMap<UpstreamId, Demand>,
         /// What it knows of activity.
         activity: Vec<(UpstreamId, Activity)>,
+        /// The Pod that it lives in, if it does.
+        pod: Option<PodReference>,
     },
     /// The whole set of demanded upstreams.
     Demand(BTreeMap<UpstreamId, Demand>),

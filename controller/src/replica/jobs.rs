@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::core::{Core, Later};
 use super::event::Effect;
+use super::unreachable::POD_PAUSE;
 use crate::execute::{Job, JobDone, Outcome, Subject};
 use crate::model::{Revision, Touched};
 use crate::plan::wake::retry_after;
@@ -43,6 +44,7 @@ impl Core {
         }
         let job = match subject {
             Subject::Node(node) => self.register_node(node),
+            Subject::Gone(node) => self.prove_gone(node),
             Subject::Registration => self.register(),
             Subject::Demand(workload) => self.open_wake(workload),
             Subject::Ack(workload) => self.acknowledge(workload),
@@ -126,6 +128,7 @@ impl Core {
         match (subject, outcome) {
             (Subject::Node(node), Outcome::Written(revision)) => self.registered(node, *revision),
             (Subject::Votes, Outcome::Written(_)) => self.voted(),
+            (Subject::Gone(_), Outcome::NotYet) => self.pause(subject, POD_PAUSE),
             (Subject::Node(node), Outcome::StoreFailed(_)) => self.relay_to(node),
             (Subject::Demand(workload), outcome) => {
                 self.demanded_on(workload, outcome);

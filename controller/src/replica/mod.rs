@@ -22,9 +22,11 @@ mod status;
 mod steps;
 mod tell;
 mod timeline;
+mod unreachable;
 
 pub use core::Core;
 pub use event::{Cause, Effect, Event, Now, Routes, Said, SessionId, Switch, ToNode};
+pub use unreachable::Blocking;
 pub use run::{Parts, ReplicaError, ReplicaOptions, run};
 
 use std::time::Duration;

@@ -9,7 +9,7 @@ use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
 use super::core::Core;
 use super::event::{Effect, Routes, Said, SessionId, ToNode};
 use crate::execute::{Job, Subject};
-use crate::model::{NodeRecord, Revision};
+use crate::model::{NodeRecord, PodReference, Revision};
 use crate::session::{Demand, Judged, Refusal};
 use crate::store::{Compare, Key, LeaseId, Txn, Write, encode};
 
@@ -17,6 +17,8 @@ use crate::store::{Compare, Key, LeaseId, Txn, Write, encode};
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
+    /// The Pod that the node says it lives in.
+    pod: Option<PodReference>,
     /// The write of its `nodes/` key, once answered.
     registered: Option<Revision>,
     pub(super) served: Served,
@@ -37,12 +39,12 @@ pub(super) enum Served {
 
 impl Core {
     pub(super) fn said(&mut self, node: NodeId, session: SessionId, said: Said) {
-        if let Said::Opened { epoch, demand, activity } = said {
+        if let Said::Opened { epoch, demand, activity, pod } = said {
             if let Some(old) = self.sessions.get(&node) {
                 let old = old.id;
                 self.effect(Effect::Hang(node.clone(), old));
             }
-            let opened = Session { id: session, registered: None, served: Served::NotYet };
+            let opened = Session { id: session, pod, registered: None, served: Served::NotYet };
             self.leaving.remove(&node);
             self.sessions.insert(node.clone(), opened);
             let judged = self.judge(&node, demand);
@@ -181,9 +183,9 @@ impl Core {
             return None;
         }
         let epoch = self.nodes.get(node)?.epoch.clone();
-        let record = NodeRecord { epoch, controller: self.options.me.id.clone(), unknown: Map::new() };
-        let txn = Txn { writes: vec![Write::Put(key, encode(&record), None)], ..Txn::default() };
-        Self::job(Subject::Node(node.clone()), txn)
+        let (controller, pod) = (self.options.me.id.clone(), session.pod.clone());
+        let record = NodeRecord { epoch, controller, pod, unknown: Map::new() };
+        Some(Job::Register { node: node.clone(), record })
     }
 
     /// A node's record was written; it counts only if it says what the session of now says.
@@ -237,6 +239,7 @@ impl Core {
 
     /// A replica or node came or went, or a replica voted.
     pub(super) fn membership_changed(&mut self, key: &Key) {
+        self.look_at_unreachable();
         match key {
             Key::IdleVotes(_) => {
                 self.look(&Subject::Votes);

@@ -1,12 +1,12 @@
 //! The API server's side of the one workload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use zenvoy_controller::model::{Problem, WorkloadFacts, WorkloadVersion};
-use zenvoy_controller::source::{Pod, ScaleError, ScaleWrite, Scaler};
+use zenvoy_controller::model::{PodReference, Problem, WorkloadFacts, WorkloadVersion};
+use zenvoy_controller::source::{Pod, PodUnknown, ScaleError, ScaleWrite, Scaler};
 use zenvoy_shared::id::{Uid, WorkloadId};
 
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(crate) struct Object {
     pub(crate) on_next_scale: Option<Meddle>,
     pub(crate) problem: Option<Problem>,
     pub(crate) back_off: Option<Duration>,
+    /// UIDs of the Pods that nodes live in.
+    pub(crate) gateways: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,5 +95,8 @@ impl Scaler for Api {
         let object = self.0.lock().expect("not poisoned");
         let pods = object.pods.iter();
         Ok(pods.map(|(uid, terminating)| Pod { uid: Uid(uid.clone()), terminating: *terminating }).collect())
+    }
+    async fn pod_exists(&self, pod: &PodReference) -> Result<bool, PodUnknown> {
+        Ok(self.0.lock().expect("not poisoned").gateways.contains(&pod.uid.0))
     }
 }

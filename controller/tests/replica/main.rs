@@ -1,6 +1,7 @@
 //! A whole replica's mind, executor and store, in a world where time and pods move only when told.
 
 mod api;
+mod gone;
 mod outage;
 mod store;
 mod world;

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use zenvoy_controller::execute::Executor;
 use zenvoy_controller::leader::take_over;
 use zenvoy_controller::model::{
-    Endpoint, Fact, Phase, Problem, Replica, Target, UpstreamFacts, UpstreamSpec,
+    Endpoint, Fact, Phase, PodReference, Problem, Replica, Target, UpstreamFacts, UpstreamSpec,
 };
-use zenvoy_controller::replica::{Core, CoreOptions, Effect, Event, Now, Said, SessionId, Switch, ToNode};
+use zenvoy_controller::replica::{Blocking, Core, CoreOptions, Effect, Event, Now, Said, SessionId, Switch, ToNode};
 use zenvoy_controller::report::{Happening, Occasion, Status};
 use zenvoy_controller::session::{Activity, Demand, DemandQuota, Moment};
 use zenvoy_controller::store::{LeaseId, Room, Store, WatchEvent};
@@ -49,6 +49,8 @@ pub(crate) struct World {
     switches: Vec<(NodeId, Switch)>,
     sessions: BTreeMap<String, SessionId>,
     born: u8,
+    /// The Pod that nodes say they live in.
+    pod: Option<PodReference>,
     /// Nodes whose session was ended.
     hung: Vec<NodeId>,
     /// Pods that nodes without direct routes were given all the same.
@@ -126,6 +128,7 @@ impl World {
             switches: Vec::new(),
             sessions: BTreeMap::new(),
             born: 0,
+            pod: None,
             hung: Vec::new(),
             relayed: Vec::new(),
         };
@@ -327,8 +330,27 @@ impl World {
         self.born += 1;
         let session = SessionId(self.born.into());
         self.sessions.insert(node.into(), session);
-        let opened = Said::Opened { epoch: epoch(), demand: BTreeMap::new(), activity: Vec::new() };
+        let opened = Said::Opened { epoch: epoch(), demand: BTreeMap::new(), activity: Vec::new(), pod: self.pod.clone() };
         self.event(Event::Said(NodeId(node.into()), session, opened)).await;
+    }
+
+    /// Nodes that open a session from now on say that they live in this Pod.
+    pub(crate) fn nodes_live_in(&mut self, uid: &str) {
+        let (namespace, name) = ("gateway".into(), "envoy-1".into());
+        self.pod = Some(PodReference { namespace, name, uid: Uid(uid.into()) });
+    }
+
+    pub(crate) fn pod_of_node_exists(&self, uid: &str, exists: bool) {
+        let mut object = self.api.0.lock().expect("not poisoned");
+        if exists {
+            object.gateways.insert(uid.into());
+        } else {
+            object.gateways.remove(uid);
+        }
+    }
+
+    pub(crate) fn blocking(&self) -> Vec<Blocking> {
+        self.core.blocking()
     }
 
     async fn says(&mut self, node: &str, said: Said) {

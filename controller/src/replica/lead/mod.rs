@@ -54,6 +54,7 @@ impl Core {
             tracing::info!(term = term.0.0, "leading");
             // On taking over, the whole plan runs once over everything.
             self.look_at_everything();
+            self.look_at_unreachable();
         } else {
             tracing::info!("not leading");
         }
