@@ -48,7 +48,11 @@ impl Scrape {
     fn of(state: &State) -> Self {
         let PortStatus { tls, handshakes, handshakes_failed, identities_refused } = state.port.status();
         let sessions = i64::try_from(state.sessions.count()).unwrap_or(i64::MAX);
-        let mut gauges = vec![("sessions", "Sessions of nodes that stand", sessions)];
+        let unreachable = i64::try_from(state.seen.blocking.borrow().len()).unwrap_or(i64::MAX);
+        let mut gauges = vec![
+            ("sessions", "Sessions of nodes that stand", sessions),
+            ("unreachable_nodes", "Nodes that no controller hears; they keep every workload up", unreachable),
+        ];
         let mut counters = vec![(
             "identities_refused",
             "Sessions and streams whose certificate is not for the node they named",

@@ -19,7 +19,7 @@ use zenvoy_xds::server::Server;
 
 use super::effects::Hands;
 use super::gate::Gate;
-use super::{Core, CoreOptions, Event, Now};
+use super::{Blocking, Core, CoreOptions, Event, Now};
 use crate::admin::{self, Lacks};
 use crate::execute::Executor;
 use crate::leader::{self, Electing};
@@ -140,12 +140,13 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
         SessionService::new(me.id.to_string(), port.access(), urgent.clone(), move || clock.moment());
     let (lacks, lacks_state) = watch::channel(Lacks::EVERYTHING);
     let (reachable, reachable_state) = watch::channel(false);
+    let (blocking, blocking_state) = watch::channel(Vec::new());
 
     let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
     if let Some(listener) = admin_listener {
         let on = admin::Parts { source: parts.source.describe(), store: parts.store.describe() };
-        let state =
-            admin::State::new(me.clone(), on, lacks_state, xds.clone(), sessions.clone(), port.clone());
+        let seen = admin::Seen { lacks: lacks_state, blocking: blocking_state };
+        let state = admin::State::new(me.clone(), on, seen, xds.clone(), sessions.clone(), port.clone());
         tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
     }
     tasks.spawn("the xDS server", serve(port, listener, xds.clone(), sessions.clone(), stop.clone()));
@@ -162,6 +163,7 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
         clock,
         lacks,
         reachable,
+        blocking,
     };
     let inputs = Inputs { urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
     tasks.spawn("the core", mind.live(WatchEvent::Resync(snapshot), inputs, stop));
@@ -332,6 +334,7 @@ struct Mind {
     clock: Clock,
     lacks: watch::Sender<Lacks>,
     reachable: watch::Sender<bool>,
+    blocking: watch::Sender<Vec<Blocking>>,
 }
 
 impl Mind {
@@ -368,6 +371,12 @@ impl Mind {
         }
         let lacks = self.core.lacks();
         self.lacks.send_if_modified(|known| std::mem::replace(known, lacks) != lacks);
+        let blocking = self.core.blocking();
+        self.blocking.send_if_modified(|known| {
+            let changed = *known != blocking;
+            *known = blocking;
+            changed
+        });
     }
 }
 
