@@ -196,6 +196,22 @@ fn completions_and_version_are_printed() {
 }
 
 #[test]
+fn the_bootstrap_is_written_to_a_file_where_there_is_no_shell() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("envoy.yaml");
+    let out = file.to_str().expect("a path in UTF-8");
+    assert_eq!(printed(&["bootstrap", "--node", "n1", "--out", out]), "");
+    assert_eq!(
+        std::fs::read_to_string(&file).expect("it is written"),
+        printed(&["bootstrap", "--node", "n1"])
+    );
+    let failed = zenvoy(&["bootstrap", "--node", "n1", "--out", "/nowhere/envoy.yaml"]);
+    assert_eq!(failed.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&failed.stderr);
+    assert!(message.contains("--out: write /nowhere/envoy.yaml"), "{message}");
+}
+
+#[test]
 fn the_bootstrap_names_node_proxy_and_interval() {
     let text =
         printed(&["bootstrap", "--node", "n1", "--proxy", "127.0.0.1:7", "--stats-flush-interval", "250ms"]);
