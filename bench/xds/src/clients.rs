@@ -16,8 +16,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 use tonic::client::Grpc;
 use tonic::transport::Endpoint;
+use zenvoy_xds::raw::Raw;
 
-use crate::raw::{Raw, head};
+use crate::head::head;
 use crate::resources::{CDS, EDS, RDS, name};
 
 const PATH: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";

@@ -11,13 +11,13 @@ use http::{Request, Response};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
-use tokio_stream::wrappers::{BroadcastStream, TcpListenerStream};
+use tokio_stream::wrappers::BroadcastStream;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Status, Streaming};
-
-use crate::raw::Raw;
+use zenvoy_xds::raw::Raw;
+use zenvoy_xds::server::incoming;
 
 type Messages = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
@@ -60,7 +60,7 @@ pub(crate) async fn run(bytes: usize) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     let router = zenvoy_xds::server::transport().add_service(Floor(sender.clone()));
-    let serving = tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    let serving = tokio::spawn(router.serve_with_incoming(incoming(listener)));
     let message = Bytes::from(vec![0; bytes]);
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while lines.next_line().await?.is_some() {

@@ -3,8 +3,8 @@
 mod clients;
 mod driver;
 mod floor;
+mod head;
 mod process;
-mod raw;
 mod report;
 mod resources;
 mod serve;

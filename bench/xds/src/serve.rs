@@ -4,9 +4,8 @@
 use prost::Message;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use zenvoy_xds::core::Change;
-use zenvoy_xds::server::{Group, Server, transport};
+use zenvoy_xds::server::{Group, Server, incoming, transport};
 
 use crate::resources::{EDS, all, endpoints, name};
 
@@ -16,7 +15,7 @@ pub(crate) async fn run(resources: usize) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     let router = transport().add_service(server.service());
-    let serving = tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    let serving = tokio::spawn(router.serve_with_incoming(incoming(listener)));
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let mut words = line.split(' ').skip(1);

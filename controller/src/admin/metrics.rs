@@ -49,9 +49,11 @@ impl Scrape {
     fn of(state: &State) -> Self {
         let PortStatus { tls, handshakes, handshakes_failed, identities_refused } = state.port.status();
         let sessions = i64::try_from(state.sessions.count()).unwrap_or(i64::MAX);
-        let standing = state.standing.borrow().clone();
+        let unreachable = i64::try_from(state.seen.blocking.borrow().len()).unwrap_or(i64::MAX);
+        let standing = state.seen.standing.borrow().clone();
         let mut gauges = vec![
             ("sessions", "Sessions of nodes that stand", sessions),
+            ("unreachable_nodes", "Nodes that no controller hears; they keep every workload up", unreachable),
             ("leads", "1 while this replica leads", matches!(standing, Standing::Leads(_)).into()),
             (
                 "refuses_to_lead",

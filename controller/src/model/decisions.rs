@@ -40,9 +40,29 @@ pub struct NodeRecord {
     pub epoch: NodeEpoch,
     /// The replica that has its session.
     pub controller: ControllerId,
+    /// The Pod it lives in, if that object was seen when the session opened: once it is gone, so is the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodReference>,
     /// Fields of later versions.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
+}
+
+/// One Pod object; another of the same name has another UID.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodReference {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: Uid,
+}
+
+impl std::fmt::Display for PodReference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// What an activator address is used for: value of `ports/by-address/<ip:port>`.
@@ -227,7 +247,7 @@ mod tests {
     fn fields_of_later_versions_are_kept_in_every_record() {
         let later = json!({ "x": [1] });
         kept::<Replica>(
-            json!({ "id": "a", "address": "", "version": "9", "protocol_level": 9, "later": later }),
+            &json!({ "id": "a", "address": "", "version": "9", "protocol_level": 9, "later": later }),
         );
         kept::<NodeRecord>(&json!({ "epoch": "e", "controller": "a", "later": later }));
         kept::<PortState>(&json!({ "state": "mapped", "upstream": "shop/cart:80", "later": later }));

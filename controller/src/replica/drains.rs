@@ -8,7 +8,7 @@ use zenvoy_shared::id::{DrainId, NodeId, UpstreamId, WorkloadId};
 
 use super::core::{Core, Later};
 use super::event::{Cause, Effect, Switch, ToNode};
-use super::sessions::put_leased;
+use super::sessions::{Served, put_leased};
 use crate::execute::{Job, Subject};
 use crate::model::{DrainAck, DrainState, IdleVotes, Versioned};
 use crate::store::{Compare, Key, Txn, Write, encode};
@@ -97,7 +97,7 @@ impl Core {
         let served: Vec<NodeId> = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.welcomed)
+            .filter(|(_, session)| session.served == Served::Fully)
             .map(|(node, _)| node.clone())
             .collect();
         let asked = self.proofs.start(workload, drain, &upstreams);

@@ -1,7 +1,7 @@
 //! The records of the store beside wakes and drains, as the watch and the own writes bring them. Steps may arrive twice and
 //! out of order (an own write is known before the watch brings it); the revision of each key tells what is newer. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde_json::Map;
@@ -102,7 +102,12 @@ impl Records {
             Key::Controller(id) => newer(&mut self.controllers, id.clone(), stranger(id), revision),
             Key::Node(id) => {
                 let (epoch, controller) = (NodeEpoch(String::new()), ControllerId(String::new()));
-                newer(&mut self.nodes, id, NodeRecord { epoch, controller, unknown: Map::new() }, revision);
+                newer(
+                    &mut self.nodes,
+                    id,
+                    NodeRecord { epoch, controller, pod: None, unknown: Map::new() },
+                    revision,
+                );
             }
             Key::PortByAddress(at) => newer(&mut self.ports, at, None, revision),
             Key::PortByUpstream(id) => newer(&mut self.addresses, id, None, revision),
@@ -180,6 +185,16 @@ impl Records {
                 .controllers
                 .keys()
                 .all(|id| self.votes.get(id).is_some_and(|votes| votes.record.workloads.contains(workload)))
+    }
+
+    /// The nodes that count and that no live replica speaks for as they are registered now.
+    pub(super) fn unspoken_for(&self) -> BTreeSet<NodeId> {
+        let live = || self.votes.iter().filter(|(id, _)| self.controllers.contains_key(*id));
+        let spoken = |node: &NodeId, at: Revision| {
+            live().any(|(_, votes)| votes.record.nodes.get(&node.0) == Some(&at))
+        };
+        let silent = self.nodes.iter().filter(|(node, record)| !spoken(node, record.revision));
+        silent.map(|(node, _)| node.clone()).collect()
     }
 
     /// Whether the votes of live replicas speak for every node that counts, as it is registered now. Of a node whose

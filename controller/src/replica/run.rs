@@ -19,7 +19,7 @@ use zenvoy_xds::server::Server;
 use super::effects::Hands;
 use super::gate::Gate;
 use super::tasks::Tasks;
-use super::{Core, CoreOptions, Event, Now};
+use super::{Blocking, Core, CoreOptions, Event, Now};
 use crate::admin::{self, Lacks};
 use crate::execute::Executor;
 use crate::leader::{Candidate, Electing, Standing};
@@ -145,18 +145,13 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     let (lacks, lacks_state) = watch::channel(Lacks::EVERYTHING);
     let (heard, hears) = watch::channel(None);
     let (standing, standing_state) = watch::channel(Standing::Follows);
+    let (blocking, blocking_state) = watch::channel(Vec::new());
 
     let mut tasks = Tasks::until(stop.clone());
     if let Some(listener) = admin_listener {
         let on = admin::Parts { source: parts.source.describe(), store: parts.store.describe() };
-        let state = admin::State::new(
-            me.clone(),
-            on,
-            (lacks_state, standing_state),
-            xds.clone(),
-            sessions.clone(),
-            port.clone(),
-        );
+        let seen = admin::Seen { lacks: lacks_state, blocking: blocking_state, standing: standing_state };
+        let state = admin::State::new(me.clone(), on, seen, xds.clone(), sessions.clone(), port.clone());
         tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
     }
     tasks.spawn("the xDS server", serve(port, listener, xds.clone(), sessions.clone(), stop.clone()));
@@ -179,6 +174,7 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
         hands: Hands::new(xds, sessions, gate, parts.reporter, executor, urgent),
         clock,
         lacks,
+        blocking,
     };
     let inputs = Inputs { urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
     tasks.spawn("the core", mind.live(WatchEvent::Resync(snapshot), inputs, stop));
@@ -302,6 +298,7 @@ struct Mind {
     hands: Hands,
     clock: Clock,
     lacks: watch::Sender<Lacks>,
+    blocking: watch::Sender<Vec<Blocking>>,
 }
 
 impl Mind {
@@ -335,6 +332,12 @@ impl Mind {
         }
         let lacks = self.core.lacks();
         self.lacks.send_if_modified(|known| std::mem::replace(known, lacks) != lacks);
+        let blocking = self.core.blocking();
+        self.blocking.send_if_modified(|known| {
+            let changed = *known != blocking;
+            *known = blocking;
+            changed
+        });
     }
 }
 

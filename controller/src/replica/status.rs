@@ -57,7 +57,10 @@ impl Core {
             return Some(problem);
         }
         self.unserved(id).or_else(|| match &facts.target {
-            Target::Workload(workload) => self.unreadable(workload, false).or_else(|| self.late(workload)),
+            Target::Workload(workload) => self
+                .unreadable(workload, false)
+                .or_else(|| self.awaited_drain(workload))
+                .or_else(|| self.late(workload)),
             Target::Unresolved(_) => None,
         })
     }

@@ -446,7 +446,7 @@ impl World {
             Call::Release => election.released(),
             Call::LookAtTerm => {}
             Call::Read | Call::ObserveTerm { .. } | Call::ReadAgain { .. } | Call::Claim { .. } => {
-                election.failed(now)
+                election.failed(now);
             }
         }
     }

@@ -19,8 +19,8 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tower_service::Service;
 use tracing::{debug, error, info};
+use zenvoy_xds::raw::Raw;
 
-use super::codec::Raw;
 use super::identity::{Variant, envoy, verify};
 use crate::node::{Moment, Node};
 use crate::session::Uplink;

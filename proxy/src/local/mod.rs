@@ -3,7 +3,6 @@
 
 mod address;
 mod ads;
-mod codec;
 mod connection;
 mod identity;
 mod metrics;

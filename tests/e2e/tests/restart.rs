@@ -144,3 +144,34 @@ fn a_killed_envoy_comes_back_to_what_it_had_and_services_go_on_to_sleep_and_wake
         }
     });
 }
+
+#[test]
+fn envoy_is_hot_restarted_under_load_and_nothing_sleeps_while_two_of_them_live() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Tproxy).await;
+        zenvoy.node.envoy().terminate().await;
+        drop(zenvoy.node.start_envoy_epoch(0));
+        zenvoy.node.until_ready().await;
+        let [web, cold, clock] =
+            ["web", "cold", "clock"].map(|name| Backend::http(name).set("idle-after", "1s"));
+        for backend in [&web, &cold, &clock] {
+            zenvoy.create(backend).await;
+        }
+        let load = Steady::start(&zenvoy.http(&web, "/slow?ms=20"), 4);
+        load::once(&zenvoy.http(&clock, "/")).await.served();
+        zenvoy.until_warm(&clock).await;
+
+        let mut before = zenvoy.node.start_envoy_epoch(1);
+        until::so("both Envoys speak to the proxy", async || zenvoy.node.status().await["envoys"] == 2).await;
+        load::once(&zenvoy.http(&cold, "/")).await.served();
+        assert!(before.end().await.success(), "{}", before.log());
+        // Rule N5: what two Envoys say together is no proof.
+        zenvoy.audit().assert_effective("clock", &[(0, 1)]);
+        for backend in [&cold, &clock] {
+            zenvoy.until_cold(backend).await;
+        }
+        load::once(&zenvoy.http(&clock, "/")).await.served();
+        load.stop().await.assert_all_served();
+        zenvoy.audit().assert_effective("web", &[(0, 1)]);
+    });
+}

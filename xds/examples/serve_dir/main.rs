@@ -17,9 +17,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tracing::{info, warn};
-use zenvoy_xds::server::{Event, Server, transport};
+use zenvoy_xds::server::{Event, Server, incoming, transport};
 
 #[derive(Parser)]
 #[command(about = "Serves the xDS resources in a folder, and follows its changes")]
@@ -45,10 +44,10 @@ async fn main() -> anyhow::Result<()> {
 
     let listener = TcpListener::bind(options.listen).await?;
     info!("serving on {}", listener.local_addr()?);
-    let (drained, stop) = tokio::sync::oneshot::channel::<()>();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let serving = transport()
         .add_routes(server.routes())
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { drop(stop.await) });
+        .serve_with_incoming_shutdown(incoming(listener), async move { drop(ended.await) });
     let serving = tokio::spawn(serving);
 
     let mut events = server.subscribe();
@@ -63,8 +62,9 @@ async fn main() -> anyhow::Result<()> {
             stopped = tokio::signal::ctrl_c() => { stopped?; break }
         }
     }
+    // First no new connection, so that clients whose streams end go elsewhere.
+    let _ = end.send(());
     server.drain(Duration::from_secs(1)).await;
-    let _ = drained.send(());
     Ok(serving.await??)
 }
 
@@ -76,5 +76,6 @@ fn say(event: Event) {
             info!(%node, %type_url, "applied {}", resources.len());
         }
         Event::Nacked { node, type_url, message, .. } => warn!(%node, %type_url, "refused: {message}"),
+        _ => {}
     }
 }

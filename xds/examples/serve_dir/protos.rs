@@ -19,12 +19,17 @@ pub(crate) struct Protos {
 /// The .proto files that the envoy-types crate carries.
 pub(crate) fn of_envoy_types() -> Result<Vec<PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // Of this platform only: what others need has not been downloaded.
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--offline"])
+        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", &platform()?])
         .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
         .output()
         .context("cargo cannot be run: give the folders with --protos")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata says nothing")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("cargo does not tell where the crate is: give the folders with --protos. It said: {said}");
+    }
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
     let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
     let envoy_types = packages.iter().find(|package| package["name"] == "envoy-types");
     let manifest =
@@ -37,6 +42,15 @@ pub(crate) fn of_envoy_types() -> Result<Vec<PathBuf>> {
     }
     folders.push(root.join("cel-spec/proto"));
     Ok(folders)
+}
+
+/// The platform this runs on, as the compiler names it.
+fn platform() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output();
+    let output = output.context("rustc cannot be run: give the folders with --protos")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc names no host: give the folders with --protos")?.to_owned())
 }
 
 impl Protos {

@@ -26,6 +26,7 @@ pub struct NoAddress;
 pub struct Client {
     addresses: Vec<Endpoint>,
     backoff: Backoff,
+    answer: Duration,
     state: ClientState,
 }
 
@@ -50,6 +51,7 @@ impl Client {
         Ok(Self {
             addresses,
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(30)),
+            answer: Duration::from_secs(30),
             state,
         })
     }
@@ -61,11 +63,20 @@ impl Client {
         self
     }
 
+    /// How long a server may take to begin its answer to a new stream before the next address is tried; 30 s by default.
+    #[must_use]
+    pub fn answer_within(mut self, limit: Duration) -> Self {
+        self.answer = limit;
+        self
+    }
+
     /// Hands every change to the handler; never returns. Ends at once when dropped.
     pub async fn run(mut self, handler: &mut (dyn Handler + Send)) {
         for turn in (0..self.addresses.len()).cycle() {
             let address = &self.addresses[turn];
-            match attempt(address, &mut self.state, handler).await {
+            // The limit is on the response's head: what follows it may take for ever.
+            let address = address.clone().timeout(self.answer);
+            match attempt(&address, &mut self.state, handler).await {
                 Ok(()) => info!(server = %address.uri(), "the management server ended the stream"),
                 Err(error) => warn!(server = %address.uri(), %error, "no stream to the management server"),
             }

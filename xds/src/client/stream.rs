@@ -14,6 +14,7 @@ const LARGEST: usize = 256 << 20;
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StreamError {
     /// The server did not take the stream.
     #[error("the management server did not take the stream: {0}")]

@@ -4,18 +4,23 @@ use std::time::{Duration, Instant};
 
 use super::event::Exceeded;
 
-/// What clients may take. The defaults are far above what an Envoy with 50,000 clusters needs.
+/// What clients may take. The defaults are far above what an Envoy with 50,000 clusters needs. There may be more limits
+/// later: write `Limits { names: 1_000, ..Limits::default() }`.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Streams in all.
     pub streams: usize,
-    /// Streams of one node, by its id. One Envoy needs one on ADS, else one for each type and each secret.
+    /// Streams from one IP address, admitted or not; of connections whose address the transport knows. By default half
+    /// of all, so that one address cannot keep the others out; lower it where no proxy stands before many clients.
+    pub streams_of_address: usize,
+    /// Streams of one node, by the id that it gives itself. One Envoy needs one on ADS, else one for each type and each
+    /// secret.
     pub streams_of_node: usize,
     /// Types on one stream.
     pub types: usize,
     /// Names on one stream: those subscribed to, and those a reconnecting client says it has.
     pub names: usize,
-    /// Of a name, in bytes.
+    /// Of a name, a type URL or a node id, in bytes.
     pub name_length: usize,
     /// Requests per second on one stream, over time.
     pub requests_per_second: u32,
@@ -23,12 +28,16 @@ pub struct Limits {
     pub request_burst: u32,
     /// Of a request, in bytes.
     pub request_size: usize,
+    /// Of all requests that have come in part, or wait for their stream's admission, in bytes. 64 KiB of each stream are
+    /// not counted: small requests pass however much others have taken.
+    pub requests_size: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             streams: 50_000,
+            streams_of_address: 25_000,
             streams_of_node: 1_000,
             types: 100,
             names: 500_000,
@@ -36,16 +45,21 @@ impl Default for Limits {
             requests_per_second: 1_000,
             request_burst: 20_000,
             request_size: 64 << 20,
+            requests_size: 1 << 30,
         }
     }
 }
 
 impl Limits {
     pub(super) fn name<'a>(&self, name: &'a str) -> Result<&'a str, Exceeded> {
-        if name.len() > self.name_length {
-            return Err(Exceeded::NameLength { limit: self.name_length, len: name.len() });
+        self.short("a resource name", name)
+    }
+
+    pub(super) fn short<'a>(&self, what: &'static str, text: &'a str) -> Result<&'a str, Exceeded> {
+        if text.len() > self.name_length {
+            return Err(Exceeded::Length { what, limit: self.name_length, len: text.len() });
         }
-        Ok(name)
+        Ok(text)
     }
 }
 

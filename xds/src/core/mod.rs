@@ -20,5 +20,4 @@ pub use event::{Answer, Exceeded, RequestError};
 pub use hub::{Hub, RejectedStatus, StreamId, TypeStatus};
 pub use limits::{Limits, Rate};
 pub use resource::{Change, Content, TypeUrl, Version};
-pub use stream::Variant;
-pub use wire::{Pieces, Response};
+pub use wire::{Pieces, Response, Variant};

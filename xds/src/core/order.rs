@@ -17,12 +17,14 @@ pub(super) enum Rank {
 
 impl Rank {
     pub(super) fn of(url: &TypeUrl) -> Self {
-        match url.0.rsplit('.').next() {
-            Some("Cluster") => Self::Clusters,
-            Some("ClusterLoadAssignment") => Self::Endpoints,
-            Some("Secret") => Self::Secrets,
-            Some("Listener") => Self::Listeners,
-            Some("RouteConfiguration" | "VirtualHost" | "ScopedRouteConfiguration") => Self::Routes,
+        match message(url) {
+            "envoy.config.cluster.v3.Cluster" => Self::Clusters,
+            "envoy.config.endpoint.v3.ClusterLoadAssignment" => Self::Endpoints,
+            "envoy.extensions.transport_sockets.tls.v3.Secret" => Self::Secrets,
+            "envoy.config.listener.v3.Listener" => Self::Listeners,
+            "envoy.config.route.v3.RouteConfiguration"
+            | "envoy.config.route.v3.VirtualHost"
+            | "envoy.config.route.v3.ScopedRouteConfiguration" => Self::Routes,
             _ => Self::Others,
         }
     }
@@ -48,13 +50,18 @@ pub(super) fn is_full_state(url: &TypeUrl) -> bool {
 /// that has no cluster with endpoints left asks for no endpoints.
 pub(super) fn has_legacy_wildcard(url: &TypeUrl) -> bool {
     const BY_NAME: [&str; 7] = [
-        "ClusterLoadAssignment",
-        "LbEndpoint",
-        "RouteConfiguration",
-        "VirtualHost",
-        "Secret",
-        "Runtime",
-        "TypedExtensionConfig",
+        "envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "envoy.config.endpoint.v3.LbEndpoint",
+        "envoy.config.route.v3.RouteConfiguration",
+        "envoy.config.route.v3.VirtualHost",
+        "envoy.extensions.transport_sockets.tls.v3.Secret",
+        "envoy.service.runtime.v3.Runtime",
+        "envoy.config.core.v3.TypedExtensionConfig",
     ];
-    !url.0.rsplit('.').next().is_some_and(|name| BY_NAME.contains(&name))
+    !BY_NAME.contains(&message(url))
+}
+
+/// The full name of the message: a type of someone else's that is called `Listener` too has none of these rules.
+fn message(url: &TypeUrl) -> &str {
+    url.0.rsplit('/').next().unwrap_or_default()
 }

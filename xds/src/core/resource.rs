@@ -12,8 +12,21 @@ use super::wire;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeUrl(pub Arc<str>);
 
+impl TypeUrl {
+    /// The URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<&str> for TypeUrl {
     fn from(url: &str) -> Self {
+        Self(url.into())
+    }
+}
+
+impl From<String> for TypeUrl {
+    fn from(url: String) -> Self {
         Self(url.into())
     }
 }
@@ -30,9 +43,14 @@ impl fmt::Display for TypeUrl {
 pub struct Version(pub Arc<str>);
 
 impl Version {
-    /// The version of `content`.
+    /// The version of `content`: its XXH3 hash of 128 bits, in 32 hexadecimal digits.
     pub fn of(content: &[u8]) -> Self {
         Self::hash(xxh3_128(content))
+    }
+
+    /// The version's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     pub(super) fn hash(hash: u128) -> Self {

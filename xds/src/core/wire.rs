@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::stream::Variant;
 use bytes::{BufMut, Bytes, BytesMut};
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
 use prost::Message;
@@ -17,6 +16,15 @@ const RESOURCE_ANY: u32 = 2;
 const RESOURCE_NAME: u32 = 3;
 const ANY_TYPE: u32 = 1;
 const ANY_VALUE: u32 = 2;
+
+/// The two ways in which xDS is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// Only what changed is sent.
+    Delta,
+    /// Each response holds the full state of a type, or of the names it is about.
+    StateOfTheWorld,
+}
 
 /// A resource as `resources` field of both responses.
 #[derive(Debug)]
@@ -85,18 +93,26 @@ fn put(bytes: &mut BytesMut, field: u32, value: &[u8]) {
 /// One response, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct Response {
+    nonce: u64,
     head: Bytes,
     variant: Variant,
     resources: Vec<Arc<Encoded>>,
 }
 
 impl Response {
-    pub(super) fn delta(head: &DeltaDiscoveryResponse, resources: Vec<Arc<Encoded>>) -> Self {
-        Self { head: head.encode_to_vec().into(), variant: Variant::Delta, resources }
+    pub(super) fn delta(nonce: u64, head: DeltaDiscoveryResponse, resources: Vec<Arc<Encoded>>) -> Self {
+        let head = DeltaDiscoveryResponse { nonce: nonce.to_string(), ..head }.encode_to_vec().into();
+        Self { nonce, head, variant: Variant::Delta, resources }
     }
 
-    pub(super) fn sotw(head: &DiscoveryResponse, resources: Vec<Arc<Encoded>>) -> Self {
-        Self { head: head.encode_to_vec().into(), variant: Variant::StateOfTheWorld, resources }
+    pub(super) fn sotw(nonce: u64, head: DiscoveryResponse, resources: Vec<Arc<Encoded>>) -> Self {
+        let head = DiscoveryResponse { nonce: nonce.to_string(), ..head }.encode_to_vec().into();
+        Self { nonce, head, variant: Variant::StateOfTheWorld, resources }
+    }
+
+    /// Unique on its stream; the client's answer names it ([`Answer::nonce`](super::Answer::nonce)).
+    pub fn nonce(&self) -> u64 {
+        self.nonce
     }
 
     /// How long the encoded message is, in bytes.

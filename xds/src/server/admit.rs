@@ -29,6 +29,7 @@ impl fmt::Display for Group {
 
 /// Who opened a stream, as its first request and its connection say.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Peer {
     /// The node, as the client describes itself; nothing of it is proven.
     pub node: Node,
@@ -45,10 +46,32 @@ pub struct Peer {
 }
 
 /// Decides on each stream before anything of it is answered.
+///
+/// ```
+/// use std::sync::Arc;
+/// use zenvoy_xds::server::{Admit, Group, Peer, Server};
+/// use zenvoy_xds::tonic::{self, Status};
+///
+/// struct ByCluster;
+///
+/// #[tonic::async_trait]
+/// impl Admit for ByCluster {
+///     async fn admit(&self, peer: &Peer) -> Result<Group, Status> {
+///         match peer.node.cluster.as_str() {
+///             "" => Err(Status::invalid_argument("node.cluster is empty: it names the group of resources")),
+///             cluster => Ok(Group::new(cluster)),
+///         }
+///     }
+/// }
+///
+/// let server = Server::builder().admit(Arc::new(ByCluster)).build();
+/// server.snapshot(&Group::new("east")).apply([]);
+/// ```
 #[tonic::async_trait]
 pub trait Admit: Send + Sync + 'static {
-    /// The group whose resources this peer is served. It may take its time: nothing is sent until it returns, and it is
-    /// dropped when the client goes away meanwhile.
+    /// The group whose resources this peer is served. It may take its time, up to
+    /// [`ServerBuilder::admission_within`](super::ServerBuilder::admission_within): nothing is sent until it returns, and
+    /// it is dropped when the client goes away meanwhile.
     ///
     /// # Errors
     /// The status with which the stream is ended.

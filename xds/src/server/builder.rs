@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use super::room::Rooms;
 use super::{Admit, AdmitAll, Limits, Server, Shared};
 
 /// How many events a slow subscriber may lag behind before it loses the oldest.
@@ -17,6 +18,7 @@ pub struct ServerBuilder {
     limits: Limits,
     identifier: String,
     first_request: Duration,
+    admission: Duration,
 }
 
 impl fmt::Debug for ServerBuilder {
@@ -32,6 +34,7 @@ impl Default for ServerBuilder {
             limits: Limits::default(),
             identifier: String::new(),
             first_request: Duration::from_secs(30),
+            admission: Duration::from_secs(60),
         }
     }
 }
@@ -65,6 +68,13 @@ impl ServerBuilder {
         self
     }
 
+    /// How long [`Admit::admit`] may take before its stream is ended with `DEADLINE_EXCEEDED`; 60 s by default.
+    #[must_use]
+    pub fn admission_within(mut self, limit: Duration) -> Self {
+        self.admission = limit;
+        self
+    }
+
     /// The server, with nothing to serve yet.
     pub fn build(self) -> Server {
         let (events, _) = broadcast::channel(EVENTS);
@@ -72,23 +82,29 @@ impl ServerBuilder {
             groups: Default::default(),
             lines: Default::default(),
             line_closed: Default::default(),
-            opened: Default::default(),
-            draining: Default::default(),
+            rooms: Rooms::new(self.limits.requests_size),
             events,
             admit: self.admit,
             limits: self.limits,
             identifier: self.identifier,
             first_request: self.first_request,
+            admission: self.admission,
         };
         Server { shared: Arc::new(shared) }
     }
 }
 
-/// A transport for long-lived streams: no delay for small messages, and a connection is dead when a ping every 30 s is
-/// not answered within 10 s.
+/// A transport for long-lived streams: a connection is dead when a ping every 30 s is not answered within 10 s. Small
+/// messages are not delayed on listeners that it opens; on one of the caller's own, serve what [`incoming`] makes of it.
 pub fn transport() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+}
+
+/// The connections of a listener, for `serve_with_incoming`: without the up to 40 ms that small messages wait otherwise (the
+/// transport's own option does not reach a listener that is given to it).
+pub fn incoming(listener: tokio::net::TcpListener) -> tonic::transport::server::TcpIncoming {
+    tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true))
 }

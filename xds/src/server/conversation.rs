@@ -19,6 +19,7 @@ use super::entry::Entry;
 use super::line::Line;
 use super::outgoing::Outgoing;
 use super::requests::{Request, Requests};
+use super::room::Room;
 use super::{Group, Peer, Server};
 use crate::core::{Rate, TypeUrl, Variant};
 
@@ -73,8 +74,8 @@ impl Conversation {
         B: http_body::Body + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let line = server.shared.begin()?;
         let request = tonic::Request::from_http(request);
+        let line = server.shared.begin(request.remote_addr().map(|address| address.ip()))?;
         let origin = Origin {
             variant,
             service,
@@ -82,9 +83,10 @@ impl Conversation {
             certificates: request.peer_certs(),
         };
         let limits = &server.shared.limits;
+        let room = Room::new(server.shared.rooms.clone());
         let until = Box::pin(tokio::time::sleep(server.shared.first_request));
         Ok(Self {
-            requests: Requests::new(request.into_inner(), variant, limits.request_size),
+            requests: Requests::new(request.into_inner(), variant, limits.request_size, room),
             rate: Rate::new(limits, Instant::now()),
             server: server.clone(),
             line,
@@ -133,7 +135,13 @@ impl Conversation {
         };
         let node = Arc::from(peer.node.id.as_str());
         let admit = self.server.shared.admit.clone();
-        let admission: Admission = Box::pin(async move { admit.admit(&peer).await });
+        let limit = self.server.shared.admission;
+        let admission: Admission = Box::pin(async move {
+            let admitted = tokio::time::timeout(limit, admit.admit(&peer)).await;
+            admitted.unwrap_or_else(|_| {
+                Err(Status::deadline_exceeded("this node was not admitted in time: try again"))
+            })
+        });
         self.phase = Phase::Asked { admission, node, heard: vec![first] };
         Ok(())
     }
@@ -146,10 +154,11 @@ impl Conversation {
             let snapshot = self.server.snapshot(&group?);
             let entry =
                 snapshot.enter(node.clone(), self.origin.variant, self.origin.service.clone(), &self.line);
-            let entry = entry.map_err(|error| Status::resource_exhausted(error.to_string()))?;
+            let mut entry = entry?;
             for request in std::mem::take(heard) {
                 entry.request(request)?;
             }
+            self.requests.dealt_with()?;
             self.phase = Phase::Open(entry);
             return Poll::Ready(Ok(()));
         }
@@ -173,6 +182,7 @@ impl Conversation {
                     let error = |error: crate::core::Exceeded| Status::resource_exhausted(error.to_string());
                     self.rate.request(Instant::now()).map_err(error)?;
                     entry.request(request)?;
+                    self.requests.dealt_with()?;
                     heard += 1;
                 }
             }

@@ -1,13 +1,12 @@
 //! The end of a server: its clients move on one after the other.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::Status;
 
-use super::line::Line;
-use super::{Server, lock};
+use super::Server;
+use super::sync::lock;
 
 pub(super) fn status() -> Status {
     Status::unavailable("this replica drains: reconnect to another one")
@@ -17,19 +16,22 @@ impl Server {
     /// Takes no new stream, and ends those there are one by one over the time `over`, so that their clients do not all
     /// come to the other replicas at once; each when the response on its way has gone out. Returns when all have ended,
     /// or after another `over` (at least a second) for those whose clients do not read.
+    ///
+    /// A client keeps its connection, and tries again on it, until the transport ends: begin the transport's graceful
+    /// shutdown first, as `examples/serve_dir` does.
     pub async fn drain(&self, over: Duration) {
-        self.shared.draining.store(true, Ordering::Release);
-        let lines: Vec<Arc<Line>> = lock(&self.shared.lines).values().cloned().collect();
-        let pause = over.checked_div(u32::try_from(lines.len()).unwrap_or(u32::MAX)).unwrap_or_default();
-        for line in lines {
+        let lines = lock(&self.shared.lines).close();
+        let start = Instant::now();
+        let pause = over.as_secs_f64() / lines.len().max(1) as f64;
+        for (at, line) in lines.iter().enumerate() {
             line.end(status());
-            tokio::time::sleep(pause).await;
+            sleep_until(start + Duration::from_secs_f64(pause * at as f64)).await;
         }
         // A timeout leaves clients that do not read: the end of their connections ends them.
-        let _ = tokio::time::timeout(over.max(Duration::from_secs(1)), self.until_no_lines()).await;
+        let _ = timeout(over.max(Duration::from_secs(1)), self.until_no_lines()).await;
     }
 
-    async fn until_no_lines(&self) {
+    pub(super) async fn until_no_lines(&self) {
         loop {
             let mut closed = std::pin::pin!(self.shared.line_closed.notified());
             closed.as_mut().enable();

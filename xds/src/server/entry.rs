@@ -1,6 +1,8 @@
 //! A stream's place in its group; given back when dropped.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tonic::Status;
 use tracing::{debug, warn};
@@ -16,6 +18,8 @@ pub(super) struct Entry {
     /// Unique in this server.
     pub(super) stream: u64,
     pub(super) node: Arc<str>,
+    /// When the responses that are unanswered were made, by their nonces: one for each type.
+    sent: HashMap<u64, Instant>,
 }
 
 impl Drop for Entry {
@@ -27,7 +31,11 @@ impl Drop for Entry {
 }
 
 impl Entry {
-    pub(super) fn request(&self, request: Request) -> Result<(), Status> {
+    pub(super) fn new(snapshot: Snapshot, id: StreamId, stream: u64, node: Arc<str>) -> Self {
+        Self { snapshot, id, stream, node, sent: HashMap::new() }
+    }
+
+    pub(super) fn request(&mut self, request: Request) -> Result<(), Status> {
         let answer = self.snapshot.request(self.id, &self.node, request).map_err(|error| match error {
             RequestError::NoType | RequestError::WrongType { .. } => {
                 Status::invalid_argument(error.to_string())
@@ -40,23 +48,26 @@ impl Entry {
         Ok(())
     }
 
-    fn answered(&self, answer: Answer) {
-        let Answer { type_url, count, resources, refusal } = answer;
+    fn answered(&mut self, answer: Answer) {
+        let Answer { type_url, nonce, count, resources, refusal } = answer;
+        let after = self.sent.remove(&nonce).map_or(Duration::ZERO, |sent| sent.elapsed());
         let (group, node) = (self.snapshot.group().clone(), self.node.clone());
         match refusal {
             None => {
-                debug!(node = &*node, %type_url, count, "ACK");
-                self.snapshot.tell(|| Event::Acked { group, node, type_url, resources });
+                debug!(node = &*node, %type_url, count, ?after, "ACK");
+                self.snapshot.tell(|| Event::Acked { group, node, type_url, resources, after });
             }
             Some(message) => {
                 let first = resources.first().map_or("", |(name, _)| name);
-                warn!(node = &*node, %type_url, count, first, message, "NACK");
-                self.snapshot.tell(|| Event::Nacked { group, node, type_url, resources, message });
+                warn!(node = &*node, %type_url, count, first, message, ?after, "NACK");
+                self.snapshot.tell(|| Event::Nacked { group, node, type_url, resources, message, after });
             }
         }
     }
 
-    pub(super) fn poll(&self) -> Option<Response> {
-        self.snapshot.poll(self.id)
+    pub(super) fn poll(&mut self) -> Option<Response> {
+        let response = self.snapshot.poll(self.id)?;
+        self.sent.insert(response.nonce(), Instant::now());
+        Some(response)
     }
 }

@@ -9,22 +9,26 @@ mod entry;
 mod line;
 mod outgoing;
 mod requests;
+mod room;
 mod service;
 mod snapshot;
 mod status;
+mod sync;
+#[cfg(test)]
+mod threads;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::broadcast;
 use tonic::Status;
 use tonic::service::Routes;
 
 pub use admit::{Admit, AdmitAll, Group, Peer};
-pub use builder::{ServerBuilder, transport};
+pub use builder::{ServerBuilder, incoming, transport};
 pub use service::{
     Aggregated, Clusters, Discovery, DiscoveryService, Endpoints, ExtensionConfigs, Listeners,
     RouteConfigurations, Runtime, ScopedRouteConfigurations, Secrets, VirtualHosts,
@@ -34,8 +38,10 @@ pub use status::{Event, StreamStatus};
 
 pub use crate::core::{Limits, RejectedStatus, TypeStatus, Variant};
 
-use crate::core::{Change, Exceeded, TypeUrl, Version};
-use line::Line;
+use crate::core::{Change, TypeUrl, Version};
+use line::{Line, Lines};
+use room::Rooms;
+use sync::{Mutex, Notify, lock};
 
 /// Serves resources. Clones share everything.
 #[derive(Debug, Clone)]
@@ -45,17 +51,17 @@ pub struct Server {
 
 struct Shared {
     groups: Mutex<HashMap<Group, Snapshot>>,
-    /// Of all streams, also of those that are not admitted yet.
-    lines: Mutex<HashMap<u64, Arc<Line>>>,
+    lines: Mutex<Lines>,
     line_closed: Notify,
-    opened: AtomicU64,
-    draining: AtomicBool,
+    rooms: Arc<Rooms>,
     events: broadcast::Sender<Event>,
     admit: Arc<dyn Admit>,
     limits: Limits,
     identifier: String,
     /// How long a stream may be silent before its first request.
     first_request: Duration,
+    /// How long an admission may take.
+    admission: Duration,
 }
 
 impl fmt::Debug for Shared {
@@ -82,7 +88,7 @@ impl Server {
     }
 
     /// The resources of a group, which begins to exist with this call. A group in which nothing was ever applied does
-    /// not answer its clients; the default group does.
+    /// not answer its clients; the default group does. The handle may be kept; after [`Self::remove`] it is of no use.
     pub fn snapshot(&self, group: &Group) -> Snapshot {
         let made = || {
             let shared = &self.shared;
@@ -100,12 +106,17 @@ impl Server {
     /// Forgets a group. Its streams end, and come back to be admitted anew.
     pub fn remove(&self, group: &Group) {
         let Some(snapshot) = lock(&self.shared.groups).remove(group) else { return };
-        snapshot.end_all(&Status::unavailable("the group of this node is no longer served: reconnect"));
+        snapshot.end();
     }
 
     /// As [`Snapshot::apply`], for the default group.
     pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
         self.snapshot(&Group::default()).apply(changes);
+    }
+
+    /// As [`Snapshot::replace_all`], for the default group.
+    pub fn replace_all(&self, changes: impl IntoIterator<Item = Change>) {
+        self.snapshot(&Group::default()).replace_all(changes);
     }
 
     /// As [`Snapshot::acked`], for the default group.
@@ -116,6 +127,11 @@ impl Server {
     /// As [`Snapshot::until_acked`], for the default group.
     pub async fn until_acked(&self, node: &str, type_url: &TypeUrl, name: &str) {
         self.snapshot(&Group::default()).until_acked(node, type_url, name).await;
+    }
+
+    /// As [`Snapshot::until_acked_by_all`], for the default group.
+    pub async fn until_acked_by_all(&self, type_url: &TypeUrl, name: &str) {
+        self.snapshot(&Group::default()).until_acked_by_all(type_url, name).await;
     }
 
     /// Events from now on, of all groups. A receiver that lags more than 1,024 events behind is told how many it lost.
@@ -156,27 +172,13 @@ impl Server {
 
 impl Shared {
     /// A stream begins.
-    fn begin(&self) -> Result<Arc<Line>, Status> {
-        if self.draining.load(Ordering::Acquire) {
-            return Err(drain::status());
-        }
-        let mut lines = lock(&self.lines);
-        if lines.len() >= self.limits.streams {
-            return Err(Status::resource_exhausted(Exceeded::Streams(self.limits.streams).to_string()));
-        }
-        let line = Arc::new(Line::new(self.opened.fetch_add(1, Ordering::Relaxed)));
-        lines.insert(line.id, line.clone());
-        Ok(line)
+    fn begin(&self, address: Option<IpAddr>) -> Result<Arc<Line>, Status> {
+        lock(&self.lines).begin(address, &self.limits)
     }
 
     /// A stream has ended.
     fn over(&self, line: &Line) {
-        lock(&self.lines).remove(&line.id);
+        lock(&self.lines).over(line);
         self.line_closed.notify_waiters();
     }
-}
-
-/// State is consistent between statements; a panic elsewhere must not take all clients down.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,6 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use prost::Message;
 use tonic::Status;
 
+use super::room::Room;
 use crate::core::{Answer, Hub, RequestError, StreamId, Variant};
 
 /// A flag and the length.
@@ -70,10 +71,13 @@ pub(super) struct Requests {
     buffer: BytesMut,
     /// The longest message that is taken, in bytes.
     most: usize,
+    room: Room,
+    /// Of the messages that were given out and wait to be dealt with, in bytes.
+    waiting: usize,
 }
 
 impl Requests {
-    pub(super) fn new<B>(body: B, variant: Variant, most: usize) -> Self
+    pub(super) fn new<B>(body: B, variant: Variant, most: usize, room: Room) -> Self
     where
         B: http_body::Body + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -82,7 +86,13 @@ impl Requests {
             .map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
             .map_err(|error| Status::from_error(error.into()))
             .boxed_unsync();
-        Self { variant, body, buffer: BytesMut::new(), most }
+        Self { variant, body, buffer: BytesMut::new(), most, room, waiting: 0 }
+    }
+
+    /// All that was given out is dealt with.
+    pub(super) fn dealt_with(&mut self) -> Result<(), Status> {
+        self.waiting = 0;
+        self.room.hold(self.buffer.len())
     }
 
     /// The next one; `None`: the client has said all it has to say.
@@ -96,6 +106,7 @@ impl Requests {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
+                        self.room.hold(self.waiting + self.buffer.len() + data.len())?;
                         self.buffer.extend_from_slice(&data);
                     }
                 }
@@ -124,6 +135,7 @@ impl Requests {
         }
         self.buffer.advance(PREFIX);
         let message = self.buffer.split_to(length).freeze();
+        self.waiting += length;
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }

@@ -2,18 +2,17 @@
 //! to look again is woken after it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::broadcast;
 use tonic::Status;
 
 use super::entry::Entry;
 use super::line::Line;
 use super::requests::Request;
-use super::{Event, Group, StreamStatus, lock};
-use crate::core::{
-    Answer, Change, Exceeded, Hub, Limits, RequestError, Response, StreamId, TypeUrl, Variant, Version,
-};
+use super::sync::{Mutex, MutexGuard, Notify, lock};
+use super::{Event, Group, StreamStatus};
+use crate::core::{Answer, Change, Hub, Limits, RequestError, Response, StreamId, TypeUrl, Variant, Version};
 
 /// The resources of one group. Clones share them.
 #[derive(Debug, Clone)]
@@ -36,6 +35,8 @@ struct State {
     lines: HashMap<StreamId, Arc<Line>>,
     /// There is something to serve, even if it is nothing.
     ready: bool,
+    /// It is no longer served: whoever comes now comes too late.
+    ended: bool,
     /// For those who wait for one node.
     waits: HashMap<Arc<str>, Arc<Notify>>,
 }
@@ -49,25 +50,37 @@ impl Snapshot {
     ) -> Self {
         let ready = group == Group::default();
         let hub = Hub::new(limits, identifier);
-        let state = Mutex::new(State { hub, lines: HashMap::new(), ready, waits: HashMap::new() });
-        Self { inner: Arc::new(Inner { group, state, events, any_answer: Notify::new() }) }
+        let state =
+            Mutex::new(State { hub, lines: HashMap::new(), ready, ended: false, waits: HashMap::new() });
+        Self { inner: Arc::new(Inner { group, state, events, any_answer: Notify::default() }) }
     }
 
     /// Takes in changes, all at once. From any thread. The first time, even with no change at all, makes a group other
     /// than the default one ready: until then its clients are not answered.
     pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
-        self.change(|hub| hub.apply(changes));
+        self.change(changes, Hub::apply);
     }
 
     /// Makes `changes` all there is of a type: what is not among them is removed. Otherwise as [`Self::apply`].
     pub fn replace(&self, type_url: &TypeUrl, changes: impl IntoIterator<Item = Change>) {
-        self.change(|hub| hub.replace(type_url, changes));
+        self.change(changes, |hub, changes| hub.replace(type_url, changes));
     }
 
-    fn change(&self, change: impl FnOnce(&mut Hub) -> Vec<StreamId>) {
+    /// Makes `changes` all there is of every type: a whole snapshot, in one turn. Otherwise as [`Self::apply`].
+    pub fn replace_all(&self, changes: impl IntoIterator<Item = Change>) {
+        self.change(changes, Hub::replace_all);
+    }
+
+    fn change(
+        &self,
+        changes: impl IntoIterator<Item = Change>,
+        change: impl FnOnce(&mut Hub, Vec<Change>) -> Vec<StreamId>,
+    ) {
+        // Made before the lock is taken: the caller's iterator may take its time, and may look at what is served.
+        let changes: Vec<Change> = changes.into_iter().collect();
         let woken: Vec<Arc<Line>> = {
             let mut state = self.lock();
-            let woken = change(&mut state.hub);
+            let woken = change(&mut state.hub, changes);
             if std::mem::replace(&mut state.ready, true) {
                 woken.iter().filter_map(|id| state.lines.get(id).cloned()).collect()
             } else {
@@ -132,13 +145,15 @@ impl Snapshot {
         }
     }
 
-    /// Waits until all streams that subscribe to this resource have applied what is served of it; true at once when
-    /// there are none. Cancel it by dropping; give it a deadline.
+    /// Waits until all streams that subscribe to this resource have applied what is served of it at the time of the
+    /// call, or something later; returns at once when there are none. Cancel it by dropping; give it a deadline: a
+    /// client that refuses it keeps it waiting until there is a version that it takes.
     pub async fn until_acked_by_all(&self, type_url: &TypeUrl, name: &str) {
+        let since = self.lock().hub.changed_at(type_url, name);
         loop {
             let mut answered = std::pin::pin!(self.inner.any_answer.notified());
             answered.as_mut().enable();
-            if self.lock().hub.is_acked_by_all(type_url, name) {
+            if self.lock().hub.is_acked_by_all(type_url, name, since) {
                 return;
             }
             answered.await;
@@ -162,15 +177,20 @@ impl Snapshot {
         &self.inner.group
     }
 
-    /// Nothing is served, and to nobody.
+    /// Nothing was ever served, and nobody holds it but the list of groups, whose lock the caller has: a stream, or a
+    /// caller's handle, would be left with resources that no one else sees.
     pub(super) fn is_unused(&self) -> bool {
-        let state = self.lock();
-        !state.ready && state.hub.is_empty() && state.waits.is_empty()
+        Arc::strong_count(&self.inner) == 1 && !self.lock().ready
     }
 
-    pub(super) fn end_all(&self, status: &Status) {
-        let lines: Vec<Arc<Line>> = self.lock().lines.values().cloned().collect();
-        lines.iter().for_each(|line| line.end(status.clone()));
+    /// It is no longer served: its streams end.
+    pub(super) fn end(&self) {
+        let lines: Vec<Arc<Line>> = {
+            let mut state = self.lock();
+            state.ended = true;
+            state.lines.values().cloned().collect()
+        };
+        lines.iter().for_each(|line| line.end(no_longer_served()));
     }
 
     /// A stream begins.
@@ -180,16 +200,20 @@ impl Snapshot {
         variant: Variant,
         service: Option<TypeUrl>,
         line: &Arc<Line>,
-    ) -> Result<Entry, Exceeded> {
+    ) -> Result<Entry, Status> {
         let id = {
             let mut state = self.lock();
-            let id = state.hub.open(node.clone(), variant, service)?;
+            if state.ended {
+                return Err(no_longer_served());
+            }
+            let id = state.hub.open(node.clone(), variant, service);
+            let id = id.map_err(|error| Status::resource_exhausted(error.to_string()))?;
             state.lines.insert(id, line.clone());
             id
         };
         let (group, stream) = (self.inner.group.clone(), line.id);
         self.tell(|| Event::Connected { group, node: node.clone(), stream });
-        Ok(Entry { snapshot: self.clone(), id, stream, node })
+        Ok(Entry::new(self.clone(), id, stream, node))
     }
 
     /// A stream has ended.
@@ -236,6 +260,10 @@ impl Snapshot {
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.inner.state)
     }
+}
+
+fn no_longer_served() -> Status {
+    Status::unavailable("the group of this node is no longer served: reconnect")
 }
 
 /// Someone waits for a node; forgotten when dropped.

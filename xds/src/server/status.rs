@@ -1,12 +1,14 @@
 //! What is going on, for those who watch: events as they happen, and a list of streams.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Group;
 use crate::core::{TypeStatus, TypeUrl, Variant, Version};
 
 /// Something that a client did. Whoever subscribes too slowly loses the oldest; the server never waits for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// A stream was admitted.
     Connected {
@@ -36,6 +38,8 @@ pub enum Event {
         type_url: TypeUrl,
         /// What the response held; `None` is a removal.
         resources: Vec<(Arc<str>, Option<Version>)>,
+        /// From the response, made when the transport could take it, to its answer.
+        after: Duration,
     },
     /// A client has refused a response.
     Nacked {
@@ -47,13 +51,16 @@ pub enum Event {
         type_url: TypeUrl,
         /// What the response held; `None` is a removal.
         resources: Vec<(Arc<str>, Option<Version>)>,
-        /// The client's own words.
+        /// The client's own words, cut at 4 KiB.
         message: String,
+        /// As in [`Event::Acked`].
+        after: Duration,
     },
 }
 
 /// One stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamStatus {
     /// Unique in this server.
     pub stream: u64,

@@ -6,37 +6,45 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
-use zenvoy_xds::server::{Server, transport};
+use zenvoy_xds::server::{Server, incoming, transport};
 
 use crate::process::get;
 
-/// A replica: a server and its listener. Dropping it ends the connections, as the death of a process would.
+/// A replica: a server and its listener. Its end ends the connections too, as that of a process would.
 pub(crate) struct Replica {
     pub(crate) server: Server,
     pub(crate) address: SocketAddr,
-    connections: JoinSet<()>,
+    runtime: Option<Runtime>,
 }
 
 impl Replica {
     pub(crate) async fn start() -> Self {
-        let server = Server::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        let address = listener.local_addr().expect("bound");
-        let router = transport().add_routes(server.routes());
-        let mut connections = JoinSet::new();
-        connections.spawn(async move {
-            let served = router.serve_with_incoming(TcpListenerStream::new(listener)).await;
-            served.expect("serve");
-        });
-        Self { server, address, connections }
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), Server::new()).await
     }
 
-    /// Its streams end, as at a graceful stop, and it no longer listens.
-    pub(crate) async fn stop(mut self) {
-        self.connections.shutdown().await;
-        self.server.drain(std::time::Duration::ZERO).await;
+    /// At an address that one which was stopped has left.
+    pub(crate) async fn at(address: SocketAddr, server: Server) -> Self {
+        let listener = TcpListener::bind(address).await.expect("bind");
+        let address = listener.local_addr().expect("bound");
+        let listener = listener.into_std().expect("a socket");
+        let router = transport().add_routes(server.routes());
+        // A thread of this one's is in the same network namespace.
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a socket");
+            router.serve_with_incoming(incoming(listener)).await.expect("serve");
+        });
+        Self { server, address, runtime: Some(runtime) }
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -33,9 +33,8 @@ use prost::Message;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio_stream::wrappers::TcpListenerStream;
 use zenvoy_xds::core::Change;
-use zenvoy_xds::server::{Server, transport};
+use zenvoy_xds::server::{Server, incoming, transport};
 
 const CONFIG: &str = "type.googleapis.com/envoy.config.";
 
@@ -174,8 +173,12 @@ impl Peer {
 fn program() -> PathBuf {
     let at = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpc-peer");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpc/peer");
-    let built =
-        std::process::Command::new("go").args(["build", "-o"]).arg(&at).arg(".").current_dir(source).status();
+    let built = std::process::Command::new("go")
+        .args(["build", "-buildvcs=false", "-o"])
+        .arg(&at)
+        .arg(".")
+        .current_dir(source)
+        .status();
     assert!(built.expect("run go: install Go").success(), "the Go program builds");
     at
 }
@@ -184,7 +187,7 @@ async fn serve(server: &Server) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("bound");
     let router = transport().add_routes(server.routes());
-    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    tokio::spawn(router.serve_with_incoming(incoming(listener)));
     address
 }
 

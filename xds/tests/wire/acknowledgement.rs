@@ -1,6 +1,7 @@
 //! Who has applied what is known, can be awaited, and is told.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use futures::future::poll_immediate;
 use zenvoy_xds::core::Version;
@@ -21,7 +22,8 @@ async fn a_resource_is_acknowledged_once_every_stream_of_the_node_that_wants_it_
     let (first, second) = (one.next().await.expect("sent"), two.next().await.expect("sent"));
     let mut events = server.subscribe();
     one.answer(&first, None).await;
-    let Ok(Event::Acked { node, resources, .. }) = soon(events.recv()).await else { panic!("an ACK") };
+    let Ok(Event::Acked { node, resources, after, .. }) = soon(events.recv()).await else { panic!("an ACK") };
+    assert!(after > Duration::ZERO && after < Duration::from_secs(30), "{after:?}");
     assert_eq!((&*node, resources), ("node", vec![("a".into(), Some(Version::of(b"1")))]));
     assert!(poll_immediate(&mut acked).await.is_none(), "one of two streams is not enough");
     two.answer(&second, None).await;

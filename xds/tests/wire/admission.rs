@@ -1,6 +1,7 @@
 //! Nothing is answered before a stream is admitted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tonic::{Code, Status};
@@ -88,6 +89,18 @@ async fn an_admission_is_dropped_when_its_client_goes_away() {
     drop(client);
     soon(gated.dropped.recv()).await.expect("dropped");
     assert!(events.try_recv().is_err(), "who was never admitted was never connected");
+}
+
+#[tokio::test]
+async fn an_admission_that_takes_too_long_ends_its_stream() {
+    let (asked, _was_asked) = mpsc::unbounded_channel();
+    let (dropped, mut was_dropped) = mpsc::unbounded_channel();
+    let gate = Arc::new(Gate { asked, dropped, open: Semaphore::new(0) });
+    let server = Server::builder().admit(gate).admission_within(Duration::from_millis(10)).build();
+    let address = listen(&server).await;
+    let mut client = Delta::open(address, "node").await;
+    assert_eq!(client.end().await.expect_err("too late").code(), Code::DeadlineExceeded);
+    soon(was_dropped.recv()).await.expect("dropped");
 }
 
 #[tokio::test]

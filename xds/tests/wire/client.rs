@@ -1,7 +1,10 @@
 //! The crate's own client against its own server.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::{Pending, pending};
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
@@ -11,12 +14,16 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::Routes;
 use tonic::transport::Endpoint;
+use tower_service::Service;
 use zenvoy_xds::client::{Backoff, Client, ClientState, Decoded, Names, Typed, run_stream};
 use zenvoy_xds::core::Change;
 use zenvoy_xds::server::{Event, Server};
 
-use crate::peer::{CDS, listen, set, soon};
+use crate::peer::{CDS, listen, listen_to, set, soon};
 
 /// Clusters by name, for all to see; refuses those without a name.
 struct Clusters(watch::Sender<BTreeMap<String, Cluster>>);
@@ -107,6 +114,46 @@ impl Replica {
     }
 }
 
+/// Takes streams, and says nothing to them.
+#[derive(Clone)]
+struct Mute;
+
+impl NamedService for Mute {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+}
+
+impl Service<http::Request<Body>> for Mute {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pending<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        pending()
+    }
+}
+
+#[tokio::test]
+async fn a_client_leaves_a_server_that_does_not_answer() {
+    let server = Server::new();
+    server.apply([cluster("a")]);
+    let mute = listen_to(Routes::new(Mute)).await;
+    let addresses = vec![endpoint(mute), endpoint(listen(&server).await)];
+    let client = Client::new(addresses, state()).expect("addresses");
+    let client = client.answer_within(Duration::from_millis(50)).backoff(quick());
+    let (sender, mut seen) = watch::channel(BTreeMap::new());
+    let running = tokio::spawn(async move { client.run(&mut Decoded(Clusters(sender))).await });
+    soon(seen.wait_for(|all| names(all) == ["a"])).await.expect("the second server's");
+    running.abort();
+}
+
+fn quick() -> Backoff {
+    Backoff::new(Duration::from_millis(1), Duration::from_millis(10))
+}
+
 #[tokio::test]
 async fn a_client_moves_to_another_replica_and_is_sent_only_what_differs() {
     let (one, two) = (Server::new(), Server::new());
@@ -117,9 +164,8 @@ async fn a_client_moves_to_another_replica_and_is_sent_only_what_differs() {
     let (sender, mut seen) = watch::channel(BTreeMap::new());
     let client =
         Client::new(vec![endpoint(first.address), endpoint(second.address)], state()).expect("addresses");
-    let quick = Backoff::new(Duration::from_millis(1), Duration::from_millis(10));
     let running = tokio::spawn(async move {
-        client.backoff(quick).run(&mut Decoded(Clusters(sender))).await;
+        client.backoff(quick()).run(&mut Decoded(Clusters(sender))).await;
     });
     soon(seen.wait_for(|all| names(all) == ["gone", "same"])).await.expect("the first replica's");
     first.end();

@@ -7,3 +7,6 @@ mod drain;
 mod limits;
 mod peer;
 mod services;
+mod silence;
+mod slow;
+mod storm;

@@ -12,18 +12,22 @@ use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
+use tonic::service::Routes;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 use zenvoy_xds::core::Change;
-use zenvoy_xds::server::{Server, transport};
+use zenvoy_xds::server::{Server, incoming, transport};
 
 pub(crate) const CDS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 pub(crate) const EDS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
 
 const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+/// Longer than any response, in bytes.
+const LARGEST: usize = 64 << 20;
 
 pub(crate) fn set(name: &str, content: &str) -> Change {
     Change::set(CDS, name, content.to_owned())
@@ -39,15 +43,20 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 /// Serves all services.
 pub(crate) async fn listen(server: &Server) -> SocketAddr {
+    listen_to(server.routes()).await
+}
+
+pub(crate) async fn listen_to(routes: Routes) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("bound");
-    let router = transport().add_routes(server.routes());
-    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    let router = transport().add_routes(routes);
+    tokio::spawn(router.serve_with_incoming(incoming(listener)));
     address
 }
 
 /// A stream of requests and responses to `path`.
 pub(crate) struct Peer<Q, R> {
+    pub(crate) server: SocketAddr,
     requests: Option<mpsc::Sender<Q>>,
     responses: Streaming<R>,
 }
@@ -63,12 +72,13 @@ where
             requests.send(first).await.expect("room");
         }
         let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
-        let mut client = Grpc::new(endpoint.connect().await.expect("connect"));
+        let channel = endpoint.connect().await.expect("connect");
+        let mut client = Grpc::new(channel).max_decoding_message_size(LARGEST);
         client.ready().await.expect("ready");
         let path = path.parse::<PathAndQuery>().expect("a path");
         let request = Request::new(ReceiverStream::new(receiver));
         let opened = soon(client.streaming(request, path, ProstCodec::<Q, R>::default())).await?;
-        Ok(Self { requests: Some(requests), responses: opened.into_inner() })
+        Ok(Self { server, requests: Some(requests), responses: opened.into_inner() })
     }
 
     pub(crate) async fn send(&self, request: Q) {

@@ -3,9 +3,9 @@
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tonic::Code;
 use zenvoy_xds::core::Change;
-use zenvoy_xds::server::{Group, Server};
+use zenvoy_xds::server::{Discovery, Group, Server};
 
-use crate::peer::{CDS, Delta, EDS, Sotw, listen, node, set, soon};
+use crate::peer::{CDS, Delta, EDS, Sotw, delta, listen, listen_to, node, set, soon};
 
 /// Service, the word in its methods, type.
 const SERVICES: [(&str, &str, &str); 7] = [
@@ -60,6 +60,53 @@ async fn every_service_serves_its_type_in_both_variants() {
         assert_eq!((response.type_url.as_str(), response.resources.len()), (type_url, 1), "{path}");
         assert_eq!(response.resources[0].value, b"content");
     }
+}
+
+/// A type of someone's own, on a service of its own.
+enum Greetings {}
+
+impl Discovery for Greetings {
+    const SERVICE: &'static str = "acme.v1.GreetingDiscoveryService";
+    const TYPE_URL: &'static str = "type.example/acme.v1.Greeting";
+}
+
+#[tokio::test]
+async fn a_type_of_ones_own_is_served_on_the_aggregated_service_and_on_one_of_its_own() {
+    let server = Server::new();
+    server.apply([Change::set(Greetings::TYPE_URL, "a", "hello")]);
+    let routes = server.routes().add_service(server.service_of::<Greetings>());
+    let address = listen_to(routes).await;
+    let ads = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+    let own = "/acme.v1.GreetingDiscoveryService/DeltaGreetings";
+    for path in [ads, own] {
+        let first = delta(Greetings::TYPE_URL, &["a"]);
+        let mut client = Delta::connect(address, path, Some(first)).await.expect("a stream");
+        let content = client.next().await.expect("a response").resources.remove(0).resource.expect("content");
+        assert_eq!((content.type_url.as_str(), content.value), (Greetings::TYPE_URL, b"hello".to_vec()));
+    }
+    let mut client = Delta::connect(address, own, Some(delta(CDS, &[]))).await.expect("a stream");
+    assert_eq!(client.next().await.expect_err("another type").code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn changes_may_be_made_of_what_is_served_while_they_are_applied() {
+    let server = Server::new();
+    server.apply([set("a", "1")]);
+    let snapshot = server.snapshot(&Group::default());
+    server.apply(["b", "c"].into_iter().map(|name| {
+        let (_, content) = snapshot.get(&CDS.into(), "a").expect("served");
+        Change::set(CDS, name, content)
+    }));
+    assert_eq!(snapshot.len(&CDS.into()), 3);
+}
+
+#[tokio::test]
+async fn groups_may_be_made_first_and_filled_later() {
+    let server = Server::new();
+    let [one, two] = ["one", "two"].map(|name| server.snapshot(&Group::new(name)));
+    one.apply([set("a", "1")]);
+    two.apply([]);
+    assert_eq!(server.snapshot(&Group::new("one")).len(&CDS.into()), 1);
 }
 
 #[tokio::test]

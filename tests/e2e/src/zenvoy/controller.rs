@@ -70,6 +70,18 @@ impl Controller {
         .await;
     }
 
+    /// Waits until it says that it is not ready.
+    ///
+    /// # Panics
+    /// When it ends, or stays ready for a minute.
+    pub async fn until_not_ready(&mut self) {
+        until::so("the controller is not ready", async || {
+            self.process.assert_running();
+            get(self.admin, "admin", "/readyz").await.is_ok_and(|answer| answer.status == 503)
+        })
+        .await;
+    }
+
     /// Its status page.
     ///
     /// # Panics

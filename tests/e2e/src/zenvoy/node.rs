@@ -16,6 +16,9 @@ use crate::{parts, until};
 /// How often Envoy tells its proxy what it counts: the grain of idleness. Short, for tests that wait for idleness.
 const FLUSH: &str = "250ms";
 
+/// An Envoy that is not followed by another.
+const ALONE: [&str; 1] = ["--disable-hot-restart"];
+
 /// How a proxy accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -36,6 +39,8 @@ pub struct Node {
     envoy_log: PathBuf,
     proxy_admin: SocketAddr,
     envoy_admin: SocketAddr,
+    /// After the processes: dropped last.
+    shared: Option<SharedMemory>,
 }
 
 impl Node {
@@ -71,18 +76,18 @@ impl Node {
         let bootstrap = bootstrap(beside, envoy_admin);
         let bootstrap = folder.write("envoy.yaml", &bootstrap);
         let envoy_flags = ["--config-path", &bootstrap.display().to_string(), "--concurrency", "2"];
-        let envoy_flags: Vec<String> =
-            envoy_flags.into_iter().chain(["--disable-hot-restart"]).map(ToOwned::to_owned).collect();
+        let envoy_flags: Vec<String> = envoy_flags.into_iter().map(ToOwned::to_owned).collect();
         let (proxy_log, envoy_log) = (folder.log("zenvoy-proxy"), folder.log("envoy"));
         Self {
             proxy: run(&parts::zenvoy(), &proxy_flags, &proxy_log),
-            envoy: run(&parts::path("envoy"), &envoy_flags, &envoy_log),
+            envoy: run(&parts::path("envoy"), &flags(&envoy_flags, &ALONE), &envoy_log),
             proxy_flags,
             proxy_log,
             envoy_flags,
             envoy_log,
             proxy_admin,
             envoy_admin,
+            shared: None,
         }
     }
 
@@ -120,7 +125,23 @@ impl Node {
 
     /// Starts Envoy again; the process that was must have ended.
     pub fn start_envoy_again(&mut self) {
-        self.envoy = run(&parts::path("envoy"), &self.envoy_flags, &self.envoy_log);
+        self.envoy = run(&parts::path("envoy"), &flags(&self.envoy_flags, &ALONE), &self.envoy_log);
+    }
+
+    /// Starts Envoy as the first or a later epoch of a hot restart: a later one takes the listeners over from the process
+    /// that this returns, which drains for a second and ends after three.
+    pub fn start_envoy_epoch(&mut self, epoch: u32) -> Process {
+        let base = self.shared.get_or_insert_default().base();
+        let of_epoch = [
+            ("--base-id", base),
+            ("--restart-epoch", epoch),
+            ("--drain-time-s", 1),
+            ("--parent-shutdown-time-s", 3),
+        ];
+        let of_epoch: Vec<String> =
+            of_epoch.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.to_string()]).collect();
+        let started = run(&parts::path("envoy"), &flags(&self.envoy_flags, &of_epoch), &self.envoy_log);
+        std::mem::replace(&mut self.envoy, started)
     }
 
     /// Envoy's HTTP listener.
@@ -236,6 +257,33 @@ impl Node {
         let answer = get(self.envoy_admin, "admin", path).await.ok()?;
         (answer.status == 200).then_some(answer.body)
     }
+}
+
+/// What the epochs of a hot restart share. It has no namespace: its name is of this thread alone, and it is removed here.
+#[derive(Debug)]
+struct SharedMemory(u32);
+
+impl SharedMemory {
+    fn base(&self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for SharedMemory {
+    fn default() -> Self {
+        Self(nix::unistd::gettid().as_raw().unsigned_abs())
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // Envoy leaves it to the next epoch.
+        let _ = std::fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}", self.0 * 10));
+    }
+}
+
+fn flags(first: &[String], further: &[impl ToString]) -> Vec<String> {
+    first.iter().cloned().chain(further.iter().map(ToString::to_string)).collect()
 }
 
 fn bootstrap(proxy: SocketAddr, admin: SocketAddr) -> String {

@@ -6,11 +6,13 @@ use bytes::Bytes;
 
 use super::{Hub, StreamId};
 use crate::core::resource::{TypeUrl, Version};
-use crate::core::stream::{Stream, Variant};
+use crate::core::stream::Stream;
 use crate::core::table::Table;
+use crate::core::wire::Variant;
 
 /// One type on a stream, for status pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TypeStatus {
     /// The type.
     pub type_url: TypeUrl,
@@ -26,6 +28,7 @@ pub struct TypeStatus {
 
 /// A refused resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RejectedStatus {
     /// Its name.
     pub name: Arc<str>,
@@ -65,10 +68,22 @@ impl Hub {
         any
     }
 
-    /// Whether all streams that subscribe to this resource have applied what is served of it now.
-    pub fn is_acked_by_all(&self, type_url: &TypeUrl, name: &str) -> bool {
-        let slot = self.tables.get(type_url).and_then(|table| Some(table.slot(table.find(name)?)));
-        slot.is_none_or(|slot| slot.unsettled == 0)
+    /// Whether all streams that subscribe to this resource have applied what was served of it at `since`, or something
+    /// later. One look, unless it has changed since then and not all have applied that.
+    pub fn is_acked_by_all(&self, type_url: &TypeUrl, name: &str, since: u64) -> bool {
+        let Some((slot, entry)) = self.tables.get(type_url).and_then(|table| {
+            let slot = table.find(name)?;
+            Some((slot, table.slot(slot)))
+        }) else {
+            return true;
+        };
+        if entry.unsettled == 0 || entry.seq <= since {
+            return entry.unsettled == 0;
+        }
+        let subscriptions = self.streams.iter().filter_map(|(_, stream)| stream.subscription(type_url));
+        subscriptions
+            .filter(|subscription| subscription.wants(slot))
+            .all(|subscription| subscription.has_applied(slot, since))
     }
 
     /// The nodes of all streams, each with the version of the resource it has applied; `None`: nothing, or not known.

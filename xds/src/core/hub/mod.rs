@@ -13,9 +13,9 @@ use slab::Slab;
 use super::event::{Answer, Exceeded, RequestError};
 use super::limits::Limits;
 use super::resource::{Change, TypeUrl, Version};
-use super::stream::{Around, Stream, Tables, Variant};
+use super::stream::{Around, Stream, Tables};
 use super::table::{Replaced, StreamKey, Table};
-use super::wire::Response;
+use super::wire::{Response, Variant};
 
 pub use look::{RejectedStatus, TypeStatus};
 
@@ -68,18 +68,27 @@ impl Hub {
         type_url: &TypeUrl,
         changes: impl IntoIterator<Item = Change>,
     ) -> Vec<StreamId> {
-        let mut changes: Vec<Change> = changes.into_iter().collect();
-        if let Some(table) = self.tables.get(type_url) {
-            let kept: HashSet<&str> = changes
-                .iter()
-                .filter(|change| change.type_url == *type_url)
-                .map(|change| &*change.name)
-                .collect();
-            let gone =
-                table.served().map(|(_, slot)| slot.name.clone()).filter(|name| !kept.contains(&**name));
-            let gone: Vec<Change> = gone.map(|name| Change::remove(type_url.clone(), name)).collect();
-            changes.extend(gone);
-        }
+        self.replace_where(|table| table.type_url == *type_url, changes.into_iter().collect())
+    }
+
+    /// Makes `changes` all there is of every type: a whole snapshot. Otherwise as [`Self::apply`].
+    pub fn replace_all(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<StreamId> {
+        self.replace_where(|_| true, changes.into_iter().collect())
+    }
+
+    /// Also removes what is served in these tables and not named.
+    fn replace_where(&mut self, these: impl Fn(&Table) -> bool, mut changes: Vec<Change>) -> Vec<StreamId> {
+        let named: HashSet<(&TypeUrl, &str)> =
+            changes.iter().map(|change| (&change.type_url, &*change.name)).collect();
+        let served = self
+            .tables
+            .values()
+            .filter(|table| these(table))
+            .flat_map(|table| table.served().map(|(_, slot)| (&table.type_url, &slot.name)));
+        let gone = served.filter(|(type_url, name)| !named.contains(&(*type_url, &***name)));
+        let gone: Vec<Change> =
+            gone.map(|(type_url, name)| Change::remove(type_url.clone(), name.clone())).collect();
+        changes.extend(gone);
         self.apply(changes)
     }
 
@@ -96,13 +105,14 @@ impl Hub {
     /// A stream begins. `service` is the type of a single-type service.
     ///
     /// # Errors
-    /// When there are too many streams, or too many of this node.
+    /// When the node's id is too long, or it has too many streams.
     pub fn open(
         &mut self,
         node: Arc<str>,
         variant: Variant,
         service: Option<TypeUrl>,
     ) -> Result<StreamId, Exceeded> {
+        self.limits.short("a node id", &node)?;
         let of_node = self.by_node.get(&node).map_or(0, Vec::len);
         if of_node >= self.limits.streams_of_node {
             return Err(Exceeded::StreamsOfNode { limit: self.limits.streams_of_node, node });

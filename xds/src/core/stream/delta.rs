@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use envoy_types::pb::envoy::config::core::v3::ControlPlane;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
-use super::{Around, Stream, answer};
+use super::{Around, Stream, answer, control_plane, words};
 use crate::core::event::{Answer, RequestError};
 use crate::core::order::{self, Rank};
 use crate::core::resource::Version;
@@ -21,7 +20,7 @@ impl Stream {
         around: &mut Around<'_>,
         list: bool,
     ) -> Result<Option<Answer>, RequestError> {
-        let type_url = self.type_of(&request.type_url)?;
+        let type_url = self.type_of(&request.type_url, around.limits)?;
         let (subscribe, known) = (request.resource_names_subscribe, request.initial_resource_versions);
         self.check(&type_url, subscribe.len() + known.len(), around.limits)?;
         for name in subscribe.iter().chain(known.keys()) {
@@ -37,7 +36,7 @@ impl Stream {
             return Ok(None);
         };
         let nonce = request.response_nonce.parse().unwrap_or(0);
-        let refusal = request.error_detail.map(|error| error.message);
+        let refusal = request.error_detail.map(|error| words(&error));
         let answered = match &refusal {
             None => subscription.ack(table, nonce, list),
             Some(message) => subscription.nack(table, nonce, message, true),
@@ -60,7 +59,7 @@ impl Stream {
             subscription.unwant_all(table, key);
         }
         unsubscribe(subscription, table, key, &request.resource_names_unsubscribe);
-        Ok(answered.map(|answered| answer(&type_url, answered, refusal)))
+        Ok(answered.map(|answered| answer(&type_url, nonce, answered, refusal)))
     }
 }
 
@@ -87,12 +86,11 @@ pub(super) fn response(
     let head = DeltaDiscoveryResponse {
         system_version_info: system_version(subscription, table, taken).to_string(),
         type_url: table.type_url.to_string(),
-        nonce: nonce.to_string(),
         removed_resources: removed.collect(),
         control_plane: control_plane(identifier),
         ..DeltaDiscoveryResponse::default()
     };
-    Response::delta(&head, resources)
+    Response::delta(nonce, head, resources)
 }
 
 /// Envoy shows a hash of this as the `version` gauge: of an assignment sent alone its own version, else a hash of all
@@ -105,8 +103,4 @@ fn system_version(subscription: &Subscription, table: &Table, taken: &Taken) -> 
         return version.clone();
     }
     table.version_of(subscription.sum(table))
-}
-
-pub(super) fn control_plane(identifier: &str) -> Option<ControlPlane> {
-    (!identifier.is_empty()).then(|| ControlPlane { identifier: identifier.to_owned() })
 }

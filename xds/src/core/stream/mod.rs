@@ -6,24 +6,21 @@ mod sotw;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::core::v3::ControlPlane;
+use envoy_types::pb::google::rpc;
+
 use super::event::{Answer, Exceeded, RequestError};
 use super::limits::Limits;
 use super::order::{self, Rank};
 use super::resource::TypeUrl;
-use super::subscription::{Manner, Subscription};
+use super::subscription::{Answered, Manner, Subscription};
 use super::table::{SlotId, StreamKey, Table};
-use super::wire::Response;
+use super::wire::{Response, Variant};
+
+/// So much of a client's words is kept, in bytes.
+const WORDS: usize = 4096;
 
 pub(super) type Tables = HashMap<TypeUrl, Table>;
-
-/// The two ways in which xDS is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Variant {
-    /// Only what changed is sent.
-    Delta,
-    /// Each response holds the full state of a type, or of the names it is about.
-    StateOfTheWorld,
-}
 
 /// What a stream's state needs from around it for one step.
 pub(super) struct Around<'a> {
@@ -66,7 +63,8 @@ impl Stream {
     }
 
     /// The type that a request is about.
-    fn type_of(&self, asked: &str) -> Result<TypeUrl, RequestError> {
+    fn type_of(&self, asked: &str, limits: &Limits) -> Result<TypeUrl, RequestError> {
+        limits.short("a type URL", asked)?;
         match &self.service {
             Some(served) if asked.is_empty() || *served.0 == *asked => Ok(served.clone()),
             Some(served) => Err(RequestError::WrongType { served: served.clone(), asked: asked.to_owned() }),
@@ -75,11 +73,12 @@ impl Stream {
         }
     }
 
+    /// Whether there is room for `more` names.
     fn check(&self, type_url: &TypeUrl, more: usize, limits: &Limits) -> Result<(), Exceeded> {
         if self.types.len() >= limits.types && self.subscription(type_url).is_none() {
             return Err(Exceeded::Types(limits.types));
         }
-        let names: usize = self.types.values().map(Subscription::names).sum();
+        let names: usize = self.types.values().map(Subscription::kept_names).sum();
         if names + more > limits.names {
             return Err(Exceeded::Names(limits.names));
         }
@@ -210,6 +209,18 @@ fn served_names(table: &Table, slots: &[SlotId]) -> Vec<Arc<str>> {
 }
 
 /// An answer as events and logs show it.
-fn answer(type_url: &TypeUrl, answered: super::subscription::Answered, refusal: Option<String>) -> Answer {
-    Answer { type_url: type_url.clone(), count: answered.count, resources: answered.resources, refusal }
+fn answer(type_url: &TypeUrl, nonce: u64, answered: Answered, refusal: Option<String>) -> Answer {
+    let Answered { count, resources } = answered;
+    Answer { type_url: type_url.clone(), nonce, count, resources, refusal }
+}
+
+/// What the client says of its refusal, cut: it may be as long as a request.
+fn words(error: &rpc::Status) -> String {
+    let message = &error.message;
+    let cut = (0..=WORDS.min(message.len())).rev().find(|at| message.is_char_boundary(*at));
+    message[..cut.unwrap_or(0)].to_owned()
+}
+
+pub(super) fn control_plane(identifier: &str) -> Option<ControlPlane> {
+    (!identifier.is_empty()).then(|| ControlPlane { identifier: identifier.to_owned() })
 }

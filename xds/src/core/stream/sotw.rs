@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 
-use super::delta::control_plane;
-use super::{Around, Stream, answer};
+use super::{Around, Stream, answer, control_plane, words};
 use crate::core::event::{Answer, RequestError};
 use crate::core::order::{self, Rank};
 use crate::core::subscription::{Manner, Subscription, Taken, Wildcard};
@@ -20,7 +19,7 @@ impl Stream {
         around: &mut Around<'_>,
         list: bool,
     ) -> Result<Option<Answer>, RequestError> {
-        let type_url = self.type_of(&request.type_url)?;
+        let type_url = self.type_of(&request.type_url, around.limits)?;
         let held = self.subscription(&type_url).map_or(0, Subscription::names);
         self.check(&type_url, request.resource_names.len().saturating_sub(held), around.limits)?;
         let names = request.resource_names.iter().map(|name| around.limits.name(name));
@@ -38,7 +37,7 @@ impl Stream {
         if !first && nonce != subscription.nonce() {
             return Ok(None);
         }
-        let refusal = request.error_detail.map(|error| error.message);
+        let refusal = request.error_detail.map(|error| words(&error));
         let full = subscription.is_wildcard() || order::is_full_state(&type_url);
         let answered = match &refusal {
             None => subscription.ack(table, nonce, list),
@@ -55,7 +54,7 @@ impl Stream {
         if first && *served.0 == *request.version_info {
             subscription.settle_all(table);
         }
-        Ok(answered.map(|answered| answer(&type_url, answered, refusal)))
+        Ok(answered.map(|answered| answer(&type_url, nonce, answered, refusal)))
     }
 }
 
@@ -129,9 +128,8 @@ pub(super) fn response(
     let head = DiscoveryResponse {
         version_info: table.version_of(sum).to_string(),
         type_url: table.type_url.to_string(),
-        nonce: nonce.to_string(),
         control_plane: control_plane(identifier),
         ..DiscoveryResponse::default()
     };
-    Response::sotw(&head, resources)
+    Response::sotw(nonce, head, resources)
 }

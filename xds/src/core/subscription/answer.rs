@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
+use super::isolation::parts;
 use super::{Has, Refused, Subscription};
 use crate::core::resource::Version;
 use crate::core::table::{SlotId, Table};
-
-/// So much of a client's words is kept, in bytes.
-const WORDS: usize = 4096;
 
 /// The resources of an answered response. Names and versions are listed only if wanted.
 #[derive(Debug)]
@@ -20,9 +18,9 @@ impl Subscription {
     /// The client has applied the response with this nonce; `None` when no such response is unanswered.
     pub(in crate::core) fn ack(&mut self, table: &mut Table, nonce: u64, list: bool) -> Option<Answered> {
         let outstanding = self.outstanding.take_if(|outstanding| outstanding.nonce == nonce)?;
-        let mut answered = Answered { count: outstanding.slots.len(), resources: Vec::new() };
+        let mut answered = Answered { count: outstanding.len(), resources: Vec::new() };
         self.refused_set = None;
-        for slot in outstanding.slots {
+        for slot in outstanding.slots() {
             let changed = self.dirty.contains(&slot);
             if list || changed {
                 let (name, version) = self.was_sent(table, slot);
@@ -53,13 +51,12 @@ impl Subscription {
         isolate: bool,
     ) -> Option<Answered> {
         let outstanding = self.outstanding.take_if(|outstanding| outstanding.nonce == nonce)?;
-        let cut = (0..=WORDS.min(message.len())).rev().find(|at| message.is_char_boundary(*at));
-        let words: Arc<str> = message[..cut.unwrap_or(0)].into();
+        let words: Arc<str> = message.into();
         // What the client has given up since may be what it refused.
-        let isolate = isolate && outstanding.told > 1;
-        let mut answered = Answered { count: outstanding.slots.len(), resources: Vec::new() };
+        let isolate = isolate && outstanding.told() > 1;
+        let mut answered = Answered { count: outstanding.len(), resources: Vec::new() };
         let mut suspects = Vec::new();
-        for slot in outstanding.slots {
+        for slot in outstanding.slots() {
             let (name, version) = self.was_sent(table, slot);
             let dirty = self.dirty.contains(&slot);
             let held = self.held.entry(slot).or_default();
@@ -71,7 +68,7 @@ impl Subscription {
             }
             answered.resources.push((name, version));
         }
-        self.isolating.extend(parts(&suspects));
+        parts(&suspects).into_iter().for_each(|part| self.isolating.push(part));
         Some(answered)
     }
 
@@ -95,18 +92,4 @@ impl Subscription {
         let replaced = self.held.get_mut(&slot).and_then(|held| held.in_flight.take());
         (entry.name.clone(), replaced.unwrap_or_else(|| entry.version().cloned()))
     }
-}
-
-/// Two parts, the second to be tried first: those that the client's words do not name, if they name some; else halves.
-fn parts(suspects: &[(SlotId, bool)]) -> impl Iterator<Item = Vec<SlotId>> {
-    let named = suspects.iter().filter(|(_, named)| *named).count();
-    let by_name = named > 0 && named < suspects.len();
-    let half = suspects.len() / 2;
-    let in_first =
-        move |(at, (_, named)): &(usize, &(SlotId, bool))| if by_name { *named } else { *at < half };
-    let (first, second): (Vec<_>, Vec<_>) = suspects.iter().enumerate().partition(in_first);
-    let slots = |part: Vec<(usize, &(SlotId, bool))>| {
-        part.into_iter().map(|(_, (slot, _))| *slot).collect::<Vec<_>>()
-    };
-    [slots(first), slots(second)].into_iter().filter(|part| !part.is_empty())
 }

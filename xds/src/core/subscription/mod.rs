@@ -2,6 +2,8 @@
 //! applied as it is served now takes no memory but its name's place among those asked for.
 
 mod answer;
+mod isolation;
+mod outstanding;
 mod take;
 mod want;
 
@@ -10,6 +12,8 @@ use std::sync::Arc;
 
 use super::resource::Version;
 use super::table::{Replaced, SlotId, Table};
+use isolation::Isolation;
+use outstanding::Outstanding;
 
 pub(super) use answer::Answered;
 pub(super) use take::{Manner, Taken};
@@ -36,8 +40,9 @@ pub(super) struct Subscription {
     /// What the client has of those that are not settled. A dirty one without an entry is new to the client.
     held: BTreeMap<SlotId, Held>,
     outstanding: Option<Outstanding>,
-    /// Parts of refused responses, to be sent again one by one until it is known what was refused.
-    isolating: Vec<Vec<SlotId>>,
+    isolating: Isolation,
+    /// Names without a resource that a client of everything said it had.
+    stated: usize,
     /// The first answer goes out even when empty.
     pub(super) unanswered: bool,
     /// Of the last response; 0 before the first.
@@ -46,20 +51,6 @@ pub(super) struct Subscription {
     sent_sum: u128,
     /// The set that a client of full states has refused.
     refused_set: Option<u128>,
-}
-
-/// A response that has not been answered.
-#[derive(Debug)]
-struct Outstanding {
-    nonce: u64,
-    /// The group's count of changes when it was made.
-    seq: u64,
-    /// What it told, sorted.
-    slots: Vec<SlotId>,
-    /// How many resources it told; some of them may have been given up since.
-    told: usize,
-    /// What it told and the client has given up since.
-    given_up: Vec<Arc<str>>,
 }
 
 /// What the client has of a resource that it has not applied as it is served now.
@@ -122,6 +113,11 @@ impl Subscription {
         self.named.len()
     }
 
+    /// How many names are kept for the client alone: those asked for, and those it only said it had.
+    pub(super) fn kept_names(&self) -> usize {
+        self.named.len() + self.stated
+    }
+
     pub(super) fn named(&self) -> impl Iterator<Item = SlotId> {
         self.named.iter().copied()
     }
@@ -138,7 +134,7 @@ impl Subscription {
     }
 
     fn in_flight(&self, slot: SlotId) -> bool {
-        self.outstanding.as_ref().is_some_and(|outstanding| outstanding.slots.binary_search(&slot).is_ok())
+        self.outstanding.as_ref().is_some_and(|outstanding| outstanding.has(slot))
     }
 
     /// The client has applied what is served now.
@@ -164,8 +160,7 @@ impl Subscription {
 
     /// How many resources wait to be sent or answered.
     pub(super) fn unsettled(&self) -> usize {
-        let sent = self.outstanding.as_ref().map_or(0, |outstanding| outstanding.slots.len());
-        self.dirty.len() + sent + self.isolating.iter().map(Vec::len).sum::<usize>()
+        self.dirty.len() + self.outstanding.as_ref().map_or(0, Outstanding::len) + self.isolating.len()
     }
 
     pub(super) fn refused(&self) -> impl Iterator<Item = (SlotId, &Refused)> {
@@ -192,20 +187,15 @@ impl Subscription {
 
     fn mark_dirty(&mut self, slot: SlotId) {
         self.dirty.insert(slot);
-        self.leave_isolation(slot);
-    }
-
-    fn leave_isolation(&mut self, slot: SlotId) {
-        self.isolating.iter_mut().for_each(|part| part.retain(|other| *other != slot));
-        self.isolating.retain(|part| !part.is_empty());
+        self.isolating.leave(slot);
     }
 
     /// Whether something is to be told, or unanswered, that changed at or before `seq`. Removals yet to be told do not
     /// count: they wait for others themselves.
     pub(super) fn is_behind(&self, table: &Table, seq: u64) -> bool {
-        let sent = self.outstanding.iter().flat_map(|outstanding| &outstanding.slots);
-        let dirty = self.dirty.iter().filter(|slot| table.slot(**slot).resource.is_some());
-        dirty.chain(sent).any(|slot| table.slot(*slot).seq <= seq)
+        let sent = self.outstanding.iter().flat_map(Outstanding::slots);
+        let dirty = self.dirty.iter().copied().filter(|slot| table.slot(*slot).resource.is_some());
+        dirty.chain(sent).any(|slot| table.slot(slot).seq <= seq)
     }
 
     /// Whether nothing of what the client has differs from what is served.

@@ -1,6 +1,7 @@
 //! What the next response tells.
 
-use super::{Has, Held, Outstanding, Subscription};
+use super::outstanding::Outstanding;
+use super::{Has, Held, Subscription};
 use crate::core::table::{SlotId, Table};
 
 /// How a response of this type is made.
@@ -131,8 +132,7 @@ impl Subscription {
     pub(in crate::core) fn sent(&mut self, nonce: u64, seq: u64, told: Vec<SlotId>) {
         self.nonce = nonce;
         self.unanswered = false;
-        let count = told.len();
-        self.outstanding = Some(Outstanding { nonce, seq, slots: told, told: count, given_up: Vec::new() });
+        self.outstanding = Some(Outstanding::new(nonce, seq, told));
     }
 
     /// The nonce of the last response; 0 before the first.

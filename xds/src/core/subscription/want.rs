@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::outstanding::Outstanding;
 use super::{Has, Held, Subscription, Wildcard};
 use crate::core::resource::Version;
 use crate::core::table::{SlotId, StreamKey, Table};
@@ -53,6 +54,7 @@ impl Subscription {
             let slot = table.intern(name);
             if table.slot(slot).resource.is_none() && !self.named.contains(&slot) {
                 self.begin(table, slot, Some(version));
+                self.stated += 1;
             }
         }
         self.tell_of_given_up(table);
@@ -168,8 +170,8 @@ impl Subscription {
     }
 
     fn all_unsettled(&self) -> BTreeSet<SlotId> {
-        let sent = self.outstanding.iter().flat_map(|outstanding| &outstanding.slots);
-        self.dirty.iter().chain(self.held.keys()).chain(sent).copied().collect()
+        let sent = self.outstanding.iter().flat_map(Outstanding::slots);
+        self.dirty.iter().chain(self.held.keys()).copied().chain(sent).collect()
     }
 
     /// Drops all state of a slot that is wanted no longer.
@@ -178,14 +180,11 @@ impl Subscription {
             table.release(slot);
             return;
         }
-        self.leave_isolation(slot);
+        self.isolating.leave(slot);
         self.dirty.remove(&slot);
         self.held.remove(&slot);
-        if let Some(outstanding) = &mut self.outstanding
-            && let Ok(at) = outstanding.slots.binary_search(&slot)
-        {
-            outstanding.slots.remove(at);
-            outstanding.given_up.push(table.slot(slot).name.clone());
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.give_up(slot, &table.slot(slot).name);
         }
         table.settled(slot);
     }

@@ -15,9 +15,35 @@ fn a_resource_is_acknowledged_by_what_was_served_then_or_later() {
         "content has moved on, but this was applied"
     );
     assert!(!client.hub.is_acked("node", &CDS.into(), "a", client.hub.changed_at(&CDS.into(), "a")));
-    assert!(!client.hub.is_acked_by_all(&CDS.into(), "a"));
+    let now = client.hub.changed_at(&CDS.into(), "a");
+    assert!(client.hub.is_acked_by_all(&CDS.into(), "a", since));
+    assert!(!client.hub.is_acked_by_all(&CDS.into(), "a", now));
     client.acked();
-    assert!(client.hub.is_acked_by_all(&CDS.into(), "a"));
+    assert!(client.hub.is_acked_by_all(&CDS.into(), "a", now));
+}
+
+#[test]
+fn all_have_acknowledged_when_each_stream_that_wants_it_has_whatever_came_later() {
+    let mut client = Delta::new();
+    client.set(CDS, "a", "1");
+    let since = client.hub.changed_at(&CDS.into(), "a");
+    let by_all = |client: &Delta| client.hub.is_acked_by_all(&CDS.into(), "a", since);
+    assert!(by_all(&client), "nobody wants it");
+    client.ask(CDS, &[]);
+    let first = client.id;
+    client.id = client.hub.open("other".into(), Variant::Delta, None).expect("room");
+    client.ask(CDS, &["a"]);
+    let second = std::mem::replace(&mut client.id, first);
+    for (id, done) in [(first, false), (second, true)] {
+        client.id = id;
+        let response = client.next().expect("a response");
+        client.set(CDS, "a", if done { "3" } else { "2" });
+        client.ack(&response);
+        assert_eq!(by_all(&client), done);
+    }
+    client.id = client.hub.open("elsewhere".into(), Variant::Delta, None).expect("room");
+    client.ask(CDS, &["b"]);
+    assert!(by_all(&client), "this one does not want it");
 }
 
 #[test]
@@ -116,4 +142,22 @@ fn to_replace_a_type_removes_what_is_not_named() {
     let response = client.acked();
     assert_eq!(told(&response), (vec!["c"], vec!["a"]));
     assert_eq!(client.hub.len(&CDS.into()), 2);
+}
+
+#[test]
+fn a_whole_snapshot_replaces_another_one_without_a_break() {
+    let mut client = Delta::new();
+    client.hub.replace_all([set(CDS, "old", "1"), set(RDS, "routes", "to old"), set(LDS, "stays", "1")]);
+    client.ask(CDS, &[]);
+    client.acked();
+    client.ask(LDS, &[]);
+    client.acked();
+    client.ask(RDS, &["routes"]);
+    client.acked();
+    client.hub.replace_all([set(CDS, "new", "1"), set(RDS, "routes", "to new"), set(LDS, "stays", "1")]);
+    let made = client.acked();
+    assert_eq!((made.type_url.as_str(), told(&made)), (CDS, (vec!["new"], vec![])));
+    assert_eq!(client.acked().type_url, RDS);
+    assert_eq!(told(&client.acked()), (vec![], vec!["old"]));
+    assert_eq!(client.next(), None, "the listener is the same");
 }

@@ -19,7 +19,7 @@ fn exceeded(client: &mut Delta, type_url: &str, names: Vec<String>) -> Option<St
 
 #[test]
 fn types_names_and_their_length_are_limited_and_the_error_says_which() {
-    let mut client = client(Limits { types: 2, names: 10, name_length: 5, ..Limits::default() });
+    let mut client = client(Limits { types: 2, names: 10, name_length: 80, ..Limits::default() });
     assert_eq!(exceeded(&mut client, CDS, names_of(6)), None);
     assert_eq!(exceeded(&mut client, EDS, names_of(4)), None);
     let error = exceeded(&mut client, EDS, vec!["x".into()]).expect("too many names");
@@ -27,8 +27,27 @@ fn types_names_and_their_length_are_limited_and_the_error_says_which() {
     let error = exceeded(&mut client, RDS, Vec::new()).expect("too many types");
     assert_eq!(error, "more than 2 types on one stream");
     client.unask(EDS, &["0"]);
-    let error = exceeded(&mut client, EDS, vec!["abcdef".into()]).expect("too long a name");
-    assert_eq!(error, "a resource name of 6 bytes: at most 5 are taken");
+    let error = exceeded(&mut client, EDS, vec!["x".repeat(81)]).expect("too long a name");
+    assert_eq!(error, "a resource name of 81 bytes: at most 80 are taken");
+}
+
+#[test]
+fn type_urls_and_node_ids_are_limited_like_names() {
+    let mut client = client(Limits { name_length: 100, ..Limits::default() });
+    let long = "x".repeat(101);
+    let error = exceeded(&mut client, &long, Vec::new()).expect("too long a type");
+    assert_eq!(error, "a type URL of 101 bytes: at most 100 are taken");
+    let error = client.hub.open(long.as_str().into(), Variant::Delta, None).expect_err("too long an id");
+    assert_eq!(error.to_string(), "a node id of 101 bytes: at most 100 are taken");
+}
+
+#[test]
+fn names_that_a_client_of_everything_says_it_had_count_while_they_are_kept_for_it_alone() {
+    let mut client = client(Limits { names: 10, ..Limits::default() });
+    client.set(CDS, "exists", "1");
+    client.has(CDS, &[], &[("exists", "1"), ("a", "1"), ("b", "1"), ("c", "1"), ("d", "1"), ("e", "1")]);
+    assert_eq!(exceeded(&mut client, EDS, names_of(5)), None);
+    assert!(exceeded(&mut client, EDS, vec!["one".into()]).is_some());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod applied;
 mod delta;
+mod hostile;
 mod limits;
 mod order;
 mod sotw;

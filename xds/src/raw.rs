@@ -1,12 +1,12 @@
-//! Messages as the bytes they are: what is carried between Envoy and the controller is not looked into.
+//! Messages as the bytes they are: for programs that carry xDS streams on, or look at a few fields only.
 
 use bytes::{Buf, BufMut, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// A codec that leaves messages as they are.
+/// A codec for [`tonic::client::Grpc`] and [`tonic::server::Grpc`] that leaves messages as they are.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Raw;
+pub struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;

@@ -1,0 +1,52 @@
+//! A response that has not been answered.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::core::table::SlotId;
+
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    pub(super) nonce: u64,
+    /// The group's count of changes when it was made.
+    pub(super) seq: u64,
+    /// What it told, sorted.
+    told: Vec<SlotId>,
+    /// Slots of `told` that the client has given up since; their numbers may have gone to other names.
+    gone: BTreeSet<SlotId>,
+    /// The names of these.
+    pub(super) given_up: Vec<Arc<str>>,
+}
+
+impl Outstanding {
+    /// `told` must be sorted.
+    pub(super) fn new(nonce: u64, seq: u64, told: Vec<SlotId>) -> Self {
+        Self { nonce, seq, told, gone: BTreeSet::new(), given_up: Vec::new() }
+    }
+
+    /// What it told that is still wanted, sorted.
+    pub(super) fn slots(&self) -> impl Iterator<Item = SlotId> {
+        self.told.iter().copied().filter(|slot| !self.gone.contains(slot))
+    }
+
+    /// How many of them.
+    pub(super) fn len(&self) -> usize {
+        self.told.len() - self.gone.len()
+    }
+
+    /// How many resources it told, also of those given up since.
+    pub(super) fn told(&self) -> usize {
+        self.told.len()
+    }
+
+    pub(super) fn has(&self, slot: SlotId) -> bool {
+        self.told.binary_search(&slot).is_ok() && !self.gone.contains(&slot)
+    }
+
+    pub(super) fn give_up(&mut self, slot: SlotId, name: &Arc<str>) {
+        if self.has(slot) {
+            self.gone.insert(slot);
+            self.given_up.push(name.clone());
+        }
+    }
+}
