@@ -16,6 +16,12 @@ help: ## Say what can be made
 test: protoc network parts ## Build and test everything, on real parts
 	$(AS_ROOT) cargo test --workspace
 
+.PHONY: chaos
+chaos: protoc network ## Break parts of an installation at random (SEED=…, MINUTES=…)
+	cargo build -p zenvoy
+	SEED=$(or $(SEED),$(shell echo $$RANDOM)) MINUTES=$(or $(MINUTES),5) RUST_BACKTRACE=0 $(AS_ROOT) \
+		cargo test -p zenvoy-e2e -p zenvoy --test chaos random:: -- --ignored --nocapture
+
 .PHONY: demo
 demo: ## Show services that sleep and wake, behind a real Envoy; ends by itself
 	scripts/demo
