@@ -102,6 +102,18 @@ impl Pod {
         running.map(of_one).collect()
     }
 
+    /// Runs a command in its first container, as `kubectl exec` does. Returns what that and the container have printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn exec(&self, command: &[&str]) -> String {
+        let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+        let mut process = self.containers.first().expect("a container").run(&command);
+        let status = process.end().await;
+        assert!(status.success(), "{command:?}: {status}: {}", process.log());
+        process.log()
+    }
+
     /// Starts its containers: one init container after the other, each to its end or, if it is a sidecar, until it has
     /// started; then the others.
     ///

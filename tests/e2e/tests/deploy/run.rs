@@ -113,6 +113,11 @@ async fn lives(overlay: &str) {
     }
     until_cold(&cluster, &web).await;
 
+    // What operators look at says so.
+    let nodes = controllers[0].exec(&["zenvoy", "node", "list"]).await;
+    let listed = |name: &str| nodes.lines().any(|line| line.starts_with(name) && line.ends_with("yes"));
+    assert!(listed("zenvoy-gateway-a") && !listed("zenvoy-gateway-b"), "{nodes}");
+
     // Controllers go one after the other, as in a rolling update, the leader first: another one leads, and wakes.
     for _ in 0..2 {
         let leading = until::some("a leader", async || leader(&cluster, &controllers).await).await;
