@@ -13,7 +13,7 @@ help: ## Say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
 
 .PHONY: test
-test: protoc network ## Build and test everything, on real parts
+test: protoc network parts ## Build and test everything, on real parts
 	$(AS_ROOT) cargo test --workspace
 
 .PHONY: chaos
@@ -27,7 +27,7 @@ demo: ## Show services that sleep and wake, behind a real Envoy; ends by itself
 	scripts/demo
 
 .PHONY: bench
-bench: protoc network ## Measure against a baseline in the same run (NAME=wake or xds: one of them)
+bench: protoc network parts ## Measure against a baseline in the same run (NAME=wake or xds: one of them)
 	$(AS_ROOT) bench/run $(NAME)
 
 .PHONY: lint
@@ -56,6 +56,11 @@ $(DENY):
 protoc:
 	@scripts/need protoc protobuf-compiler
 	@scripts/need /usr/include/google/protobuf/descriptor.proto libprotobuf-dev
+
+# Before the tests, which run in network namespaces without a way out.
+.PHONY: parts
+parts:
+	@scripts/parts tests
 
 .PHONY: network
 network:

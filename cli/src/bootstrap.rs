@@ -2,8 +2,10 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use zenvoy_proxy::bootstrap::{BootstrapOptions, Statistics, yaml};
 use zenvoy_proxy::local::LocalAddress;
 use zenvoy_shared::id::NodeId;
@@ -38,6 +40,9 @@ pub(crate) struct Args {
     /// Keep all of Envoy's statistics, at about 4 KB a used cluster and flush, instead of those that zenvoy needs
     #[arg(long, env = "ZENVOY_ALL_STATISTICS")]
     all_statistics: bool,
+    /// Write to this file; else to standard output. For containers without a shell
+    #[arg(long, value_name = "FILE", env = "ZENVOY_BOOTSTRAP_OUT")]
+    out: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
@@ -50,5 +55,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         stats_flush_interval: args.stats_flush_interval,
         statistics: if args.all_statistics { Statistics::All } else { Statistics::Needed },
     };
-    Ok(std::io::stdout().write_all(yaml(&options).as_bytes())?)
+    let text = yaml(&options);
+    match args.out {
+        Some(file) => {
+            let written = std::fs::write(&file, text);
+            Ok(written.with_context(|| format!("--out: write {}", file.display()))?)
+        }
+        None => Ok(std::io::stdout().write_all(text.as_bytes())?),
+    }
 }

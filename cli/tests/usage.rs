@@ -90,6 +90,10 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
             "--port-pool covers 0.0.0.0:10000 (--http-port)",
         ),
         (
+            &["controller", "--store", "memory", "--plaintext", "--http-port", "8443", "--tls-port", "8443"],
+            "--http-port and --tls-port ask for one address",
+        ),
+        (
             &["controller", "--store", "memory", "--port-pool", "127.0.0.1:18080-18080"],
             "--port-pool covers 127.0.0.1:18080 (--admin)",
         ),
@@ -189,6 +193,22 @@ fn completions_and_version_are_printed() {
         assert!(script.contains("bootstrap"), "{shell}");
     }
     assert_eq!(printed(&["version"]), format!("zenvoy {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_bootstrap_is_written_to_a_file_where_there_is_no_shell() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("envoy.yaml");
+    let out = file.to_str().expect("a path in UTF-8");
+    assert_eq!(printed(&["bootstrap", "--node", "n1", "--out", out]), "");
+    assert_eq!(
+        std::fs::read_to_string(&file).expect("it is written"),
+        printed(&["bootstrap", "--node", "n1"])
+    );
+    let failed = zenvoy(&["bootstrap", "--node", "n1", "--out", "/nowhere/envoy.yaml"]);
+    assert_eq!(failed.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&failed.stderr);
+    assert!(message.contains("--out: write /nowhere/envoy.yaml"), "{message}");
 }
 
 #[test]

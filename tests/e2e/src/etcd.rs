@@ -15,6 +15,7 @@ pub struct Etcd {
     place: Place,
     client: SocketAddr,
     flags: Vec<String>,
+    data: PathBuf,
     log: PathBuf,
     process: Process,
 }
@@ -40,10 +41,11 @@ impl Etcd {
     pub fn member(folder: &Folder, name: &str, place: &Place, port: u16, members: &[(&str, &Place)]) -> Self {
         let members: Vec<String> =
             members.iter().map(|(name, place)| format!("{name}=http://{}", place.at(port + 1))).collect();
-        let flags = flags(name, &folder.path().join(name), place, port, &members.join(","));
+        let data = folder.path().join(name);
+        let flags = flags(name, &data, place, port, &members.join(","));
         let log = folder.log(name);
         let process = run(place, &flags, &log);
-        Self { place: place.clone(), client: place.at(port), flags, log, process }
+        Self { place: place.clone(), client: place.at(port), flags, data, log, process }
     }
 
     /// Where clients reach it: `http://…`.
@@ -81,6 +83,48 @@ impl Etcd {
     /// The same without waiting; the process that was must have ended.
     pub fn start_again(&mut self) {
         self.process = run(&self.place, &self.flags, &self.log);
+    }
+}
+
+/// Data of etcd as it was.
+#[derive(Debug)]
+pub struct Backup(PathBuf);
+
+impl Etcd {
+    /// Copies its data, while it does not run, and starts it again.
+    ///
+    /// # Panics
+    /// When the data cannot be copied, or it does not come back.
+    pub async fn back_up(&mut self) -> Backup {
+        self.process.kill().await;
+        let backup = Backup(self.data.with_extension("backup"));
+        copy(&self.data, &backup.0);
+        self.restart().await;
+        backup
+    }
+
+    /// Puts a backup in the place of its data, and starts it again.
+    ///
+    /// # Panics
+    /// When the data cannot be copied, or it does not come back.
+    pub async fn restore(&mut self, backup: &Backup) {
+        self.process.kill().await;
+        std::fs::remove_dir_all(&self.data).unwrap_or_else(|error| panic!("remove etcd's data: {error}"));
+        copy(&backup.0, &self.data);
+        self.restart().await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap_or_else(|error| panic!("make {}: {error}", to.display()));
+    for entry in std::fs::read_dir(from).unwrap_or_else(|error| panic!("read {}: {error}", from.display())) {
+        let entry = entry.expect("read a folder of etcd");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap_or_else(|error| panic!("copy {}: {error}", to.display()));
+        }
     }
 }
 

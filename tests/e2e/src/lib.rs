@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod cluster;
+pub mod deploy;
 pub mod envoy;
 pub mod etcd;
 pub mod folder;

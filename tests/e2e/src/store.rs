@@ -53,6 +53,15 @@ impl Records {
         records.collect()
     }
 
+    /// How far etcd has come.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn revision(&mut self) -> i64 {
+        let found = self.0.get(PREFIX, None).await.expect("read etcd");
+        found.header().expect("every answer has one").revision()
+    }
+
     /// Every change since the beginning, in order.
     ///
     /// # Panics

@@ -1,7 +1,11 @@
 //! The `Upstream` object: its fields, what the API server checks of them, and its status. `zenvoy crd` prints it.
 #![allow(unreachable_pub)] // `KubeSchema` makes a twin of each type inside a function
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -217,7 +221,19 @@ fn date_time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 /// The definition to install.
 pub fn definition() -> CustomResourceDefinition {
-    Upstream::crd()
+    let mut definition = Upstream::crd();
+    let schemas = definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+    schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()).for_each(without_unsigned_formats);
+    definition
+}
+
+/// The API server warns of number formats without a sign, which it does not know; the minimum says the same.
+fn without_unsigned_formats(schema: &mut JSONSchemaProps) {
+    schema.format.take_if(|format| format.starts_with("uint"));
+    schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(without_unsigned_formats);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        without_unsigned_formats(items);
+    }
 }
 
 /// The definition as YAML, for `zenvoy crd | kubectl apply -f -`.

@@ -19,12 +19,14 @@ use super::kinds::{KindError, Kinds};
 use super::lookup;
 use super::objects::PodObject;
 use super::urgency::Urgency;
-use crate::model::{Problem, WorkloadFacts};
-use crate::source::{Pod, ScaleError, ScaleWrite, Scaler};
+use crate::model::{PodReference, Problem, WorkloadFacts};
+use crate::source::{Pod, PodUnknown, ScaleError, ScaleWrite, Scaler};
 
 const READ: Duration = Duration::from_secs(5);
 const WRITE: Duration = Duration::from_secs(5);
 const PODS: Duration = Duration::from_secs(10);
+/// A node waits for it before it is served.
+const POD: Duration = Duration::from_secs(2);
 const READINESS: Duration = Duration::from_secs(2);
 /// The reason of a refusal for want of a right.
 const FORBIDDEN: &str = "Forbidden";
@@ -259,6 +261,17 @@ impl Scaler for KubeScaler {
 
     async fn pods(&self, workload: &WorkloadId) -> Result<Vec<Pod>, ScaleError> {
         self.call(workload, Instant::now() + PODS, self.living(workload)).await
+    }
+
+    async fn pod_exists(&self, pod: &PodReference) -> Result<bool, PodUnknown> {
+        let unknown = |reason: String| PodUnknown { pod: pod.clone(), reason };
+        let pods: Api<PodObject> = Api::namespaced(self.client.clone(), &pod.namespace);
+        // Without a resourceVersion the answer is of a quorum.
+        match tokio::time::timeout(POD, pods.get_metadata_opt(&pod.name)).await {
+            Ok(Ok(found)) => Ok(found.is_some_and(|found| uid(&found.metadata) == pod.uid)),
+            Ok(Err(error)) => Err(unknown(error.to_string())),
+            Err(_) => Err(unknown("no answer from the API server before the deadline".into())),
+        }
     }
 }
 

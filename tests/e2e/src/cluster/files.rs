@@ -1,11 +1,12 @@
 //! What the API server and its clients read at their start: certificates, tokens, kubeconfigs, the audit policy.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::deploy::SYSTEM;
 use crate::folder::Folder;
 
 /// Whom the API server knows.
@@ -15,31 +16,31 @@ pub enum User {
     Admin,
     /// kube-controller-manager; may do anything.
     ControllerManager,
-    /// The zenvoy controller, with the rights that it needs and no others.
+    /// The zenvoy controller: the ServiceAccount that `deploy/ha` gives it, with the rights that it has there.
     Zenvoy,
 }
 
 impl User {
     pub(super) const ALL: [Self; 3] = [Self::Admin, Self::ControllerManager, Self::Zenvoy];
+    /// Who has a token from the start.
+    const WITH_TOKEN: [Self; 2] = [Self::Admin, Self::ControllerManager];
 
     /// As the audit log names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Admin => "test-admin",
             Self::ControllerManager => "system:kube-controller-manager",
-            Self::Zenvoy => "zenvoy-controller",
+            Self::Zenvoy => "system:serviceaccount:zenvoy-system:zenvoy-controller",
         }
     }
 
-    fn group(self) -> &'static str {
-        match self {
-            Self::Admin | Self::ControllerManager => "system:masters",
-            Self::Zenvoy => "zenvoy",
-        }
+    fn file_name(self) -> String {
+        self.name().replace(':', "-")
     }
 
+    /// What its kubeconfig has until another is written: a ServiceAccount's token comes from the API server.
     fn token(self) -> String {
-        format!("token-of-{}", self.name().replace(':', "-"))
+        format!("token-of-{}", self.file_name())
     }
 }
 
@@ -64,10 +65,8 @@ impl Files {
         let server = CertificateParams::new(names).expect("valid names");
         let certificate = server.signed_by(&key, &ca).expect("a certificate");
         let account = KeyPair::generate().expect("a key");
-        let tokens = User::ALL.map(|user| {
-            let (token, name, group) = (user.token(), user.name(), user.group());
-            format!("{token},{name},{name},\"{group}\"\n")
-        });
+        let tokens = User::WITH_TOKEN
+            .map(|user| format!("{},{name},{name},\"system:masters\"\n", user.token(), name = user.name()));
         Self {
             ca: folder.write("ca.crt", &ca.pem()),
             certificate: folder.write("apiserver.crt", &certificate.pem()),
@@ -89,11 +88,21 @@ impl Files {
                 "certificate-authority": self.ca,
             }}],
             "users": [{ "name": user.name(), "user": { "token": user.token() } }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": user.name() } }],
+            "contexts": [{ "name": "test", "context": {
+                "cluster": "test", "user": user.name(), "namespace": SYSTEM,
+            }}],
             "current-context": "test",
         });
-        folder.write(&format!("{}.kubeconfig", user.name().replace(':', "-")), &text.to_string())
+        folder.write(&format!("{}.kubeconfig", user.file_name()), &text.to_string())
     }
+}
+
+/// Puts another token into a kubeconfig.
+pub(super) fn give_token(kubeconfig: &Path, token: &str) {
+    let text = std::fs::read(kubeconfig).expect("the kubeconfig we wrote");
+    let mut config: Value = serde_json::from_slice(&text).expect("the kubeconfig is JSON");
+    config["users"][0]["user"]["token"] = token.into();
+    std::fs::write(kubeconfig, config.to_string()).expect("write a kubeconfig");
 }
 
 fn authority() -> CertifiedIssuer<'static, KeyPair> {

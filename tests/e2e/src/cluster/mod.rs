@@ -5,12 +5,12 @@
 //! would cost in tests that disturb each other (cluster-wide watches, audit logs, restarts of the API server).
 
 mod files;
+mod rights;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Resource};
@@ -86,9 +86,8 @@ impl Cluster {
         self.client = Some(client.clone());
         self.until_serving().await;
         self.apply::<Namespace>(&Api::all(client.clone()), NAMESPACE, &json!({})).await;
-        let (role, binding) = rights();
-        self.apply::<ClusterRole>(&Api::all(client.clone()), "zenvoy-controller", &role).await;
-        self.apply::<ClusterRoleBinding>(&Api::all(client), "zenvoy-controller", &binding).await;
+        let token = rights::grant(&client).await;
+        files::give_token(self.kubeconfig(User::Zenvoy), &token);
     }
 
     /// Waits until the API server serves.
@@ -231,29 +230,4 @@ fn start_controllers(place: &Place, folder: &Folder, kubeconfigs: &[(User, PathB
     ];
     let program = parts::path("kube-controller-manager");
     Process::start_in(place, &program, flags, &[], &folder.log("kube-controller-manager"))
-}
-
-/// What the zenvoy controller may do.
-fn rights() -> (serde_json::Value, serde_json::Value) {
-    let read = ["get", "list", "watch"];
-    let role = json!({ "rules": [
-        { "apiGroups": [""], "resources": ["services", "pods"], "verbs": read },
-        { "apiGroups": [""], "resources": ["services", "services/status"], "verbs": ["patch"] },
-        { "apiGroups": [""], "resources": ["events"], "verbs": ["list"] },
-        { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read },
-        { "apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "replicasets"], "verbs": read },
-        { "apiGroups": ["apps"], "verbs": ["get", "patch"],
-          "resources": ["deployments/scale", "statefulsets/scale", "replicasets/scale"] },
-        { "apiGroups": ["test.zenvoy.dev"], "resources": ["*"], "verbs": ["get", "list", "watch", "patch"] },
-        { "apiGroups": ["zenvoy.dev"], "resources": ["upstreams"], "verbs": read },
-        { "apiGroups": ["zenvoy.dev"], "resources": ["upstreams/status"], "verbs": ["get", "patch", "update"] },
-        { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
-        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-          "verbs": ["get", "list", "watch", "create", "update", "patch"] },
-    ]});
-    let binding = json!({
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "zenvoy-controller" },
-        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": User::Zenvoy.name() }],
-    });
-    (role, binding)
 }

@@ -258,7 +258,8 @@ impl Backend {
         cluster.apply(&api, &self.name, &service).await;
     }
 
-    fn workload(&self) -> Value {
+    /// The workload as JSON, without its kind and name.
+    pub fn workload(&self) -> Value {
         let listen = match self.family {
             Family::V4 => format!("$(POD_IP):{POD_PORT}"),
             Family::V6 => format!("[$(POD_IP6)]:{POD_PORT}"),

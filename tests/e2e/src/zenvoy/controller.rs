@@ -92,6 +92,18 @@ impl Controller {
         .await;
     }
 
+    /// Waits until it says that it is not ready.
+    ///
+    /// # Panics
+    /// When it ends, or stays ready for a minute.
+    pub async fn until_not_ready(&mut self) {
+        until::so("the controller is not ready", async || {
+            self.process.assert_running();
+            get(self.admin, "admin", "/readyz").await.is_ok_and(|answer| answer.status == 503)
+        })
+        .await;
+    }
+
     /// Its status page.
     ///
     /// # Panics
@@ -118,5 +130,13 @@ impl Controller {
     pub async fn is_ready(&self) -> bool {
         let answer = timeout(PATIENCE, get(self.admin, "admin", "/readyz")).await;
         answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status == 200))
+    }
+
+    /// Its metrics, as text.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn metrics(&self) -> String {
+        get(self.admin, "admin", "/metrics").await.expect("the controller's metrics").body
     }
 }
