@@ -13,15 +13,21 @@ help: ## Say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 14
 
 .PHONY: test
-test: protoc network ## Build and test everything, on real parts
+test: protoc network parts ## Build and test everything, on real parts
 	$(AS_ROOT) cargo test --workspace
+
+.PHONY: chaos
+chaos: protoc network ## Break parts of an installation at random (SEED=…, MINUTES=…)
+	cargo build -p zenvoy
+	SEED=$(or $(SEED),$(shell echo $$RANDOM)) MINUTES=$(or $(MINUTES),5) RUST_BACKTRACE=0 $(AS_ROOT) \
+		cargo test -p zenvoy-e2e -p zenvoy --test chaos random:: -- --ignored --nocapture
 
 .PHONY: demo
 demo: ## Show services that sleep and wake, behind a real Envoy; ends by itself
 	scripts/demo
 
 .PHONY: bench
-bench: protoc network ## Measure against a baseline in the same run (NAME=wake or xds: one of them)
+bench: protoc network parts ## Measure against a baseline in the same run (NAME=wake or xds: one of them)
 	$(AS_ROOT) bench/run $(NAME)
 
 .PHONY: lint
@@ -50,6 +56,11 @@ $(DENY):
 protoc:
 	@scripts/need protoc protobuf-compiler
 	@scripts/need /usr/include/google/protobuf/descriptor.proto libprotobuf-dev
+
+# Before the tests, which run in network namespaces without a way out.
+.PHONY: parts
+parts:
+	@scripts/parts tests
 
 .PHONY: network
 network:

@@ -13,7 +13,7 @@ use crate::value;
 ///
 /// A node is an Envoy with the proxy beside it. It counts until it said goodbye: no workload is scaled down before each
 /// node has proven that nothing runs on it. A node that died without a word (its machine is lost, its proxy was killed)
-/// keeps everything up until it comes back or is forgotten here.
+/// keeps everything up until it comes back, the Pod that it lived in is deleted, or it is forgotten here.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -69,10 +69,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 
 async fn list(store: &dyn Store) -> Result<(), Failure> {
     let known = nodes::list(store).await?;
-    println!("{:<32} {:<28} SERVED", "NODE", "CONTROLLER");
+    println!("{:<32} {:<28} {:<8} POD", "NODE", "CONTROLLER", "SERVED");
     for node in known {
+        let pod = node.record.as_ref().and_then(|record| record.pod.as_ref()).map(ToString::to_string);
+        let (pod, served) = (pod.unwrap_or_else(|| "-".into()), if node.served { "yes" } else { "no" });
         let controller = node.record.map_or_else(|| "?".into(), |record| record.controller.0);
-        println!("{:<32} {controller:<28} {}", node.id.0, if node.served { "yes" } else { "no" });
+        println!("{:<32} {controller:<28} {served:<8} {pod}", node.id.0);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::bail;
 
-/// Whether none of `own`, each with the flag that asks for it, is an activator address.
+/// Whether none of `own`, each with the flag that asks for it, is an activator address, and no two of them are one.
 pub(crate) fn check_pool(
     covers: impl Fn(SocketAddr) -> bool,
     own: &[(SocketAddr, String)],
@@ -18,5 +18,16 @@ pub(crate) fn check_pool(
             );
         }
     }
+    for (at, (address, asked_by)) in own.iter().enumerate() {
+        if let Some((_, also)) = own[..at].iter().find(|(other, _)| meet(*other, *address)) {
+            bail!("{also} and {asked_by} ask for one address, {address}; give another port to one of them");
+        }
+    }
     Ok(())
+}
+
+/// Whether the two cannot be listened on beside each other.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }

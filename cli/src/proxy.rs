@@ -9,6 +9,7 @@ use zenvoy_proxy::local::LocalAddress;
 use zenvoy_proxy::transport::rules::{ActivatorRange, RulesBy};
 use zenvoy_proxy::{Goodbye, ProxyOptions, Transport};
 use zenvoy_shared::id::NodeId;
+use zenvoy_shared::proto::PodReference;
 use zenvoy_shared::tls::Role;
 
 use crate::exit::Failure;
@@ -32,6 +33,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL,...", env = "ZENVOY_CONTROLLERS", required = true, value_delimiter = ',',
         value_parser = controller)]
     controllers: Vec<Uri>,
+    #[command(flatten)]
+    pod: PodArgs,
     /// How connections to activator addresses are accepted
     #[arg(long, env = "ZENVOY_MODE", default_value = "tproxy")]
     mode: Mode,
@@ -91,6 +94,31 @@ pub(crate) struct Args {
     shutdown: ShutdownArgs,
     #[command(flatten)]
     tls: TlsArgs,
+}
+
+/// From the downward API: metadata.namespace, metadata.name and metadata.uid.
+///
+/// The Pod must be the one that Envoy lives in too: once it is deleted, no controller waits for this node any more.
+#[derive(Debug, clap::Args)]
+#[command(
+    next_help_heading = "The Pod it lives in with its Envoy; its deletion proves that the node is gone"
+)]
+struct PodArgs {
+    /// The Pod's namespace
+    #[arg(long, value_name = "NAME", env = "ZENVOY_POD_NAMESPACE", requires_all = ["pod_name", "pod_uid"])]
+    pod_namespace: Option<String>,
+    /// The Pod's name
+    #[arg(long, value_name = "NAME", env = "ZENVOY_POD_NAME", requires_all = ["pod_namespace", "pod_uid"])]
+    pod_name: Option<String>,
+    /// The Pod's UID
+    #[arg(long, value_name = "UID", env = "ZENVOY_POD_UID", requires_all = ["pod_namespace", "pod_name"])]
+    pod_uid: Option<String>,
+}
+
+impl PodArgs {
+    fn reference(self) -> Option<PodReference> {
+        Some(PodReference { namespace: self.pod_namespace?, name: self.pod_name?, uid: self.pod_uid? })
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -166,6 +194,7 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
         }
     };
     let options = ProxyOptions {
+        pod: args.pod.reference(),
         transport,
         local: args.envoy_listen,
         admin: args.admin.0,

@@ -90,6 +90,10 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
             "--port-pool covers 0.0.0.0:10000 (--http-port)",
         ),
         (
+            &["controller", "--store", "memory", "--plaintext", "--http-port", "8443", "--tls-port", "8443"],
+            "--http-port and --tls-port ask for one address",
+        ),
+        (
             &["controller", "--store", "memory", "--port-pool", "127.0.0.1:18080-18080"],
             "--port-pool covers 127.0.0.1:18080 (--admin)",
         ),

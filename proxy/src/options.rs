@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 use zenvoy_shared::id::NodeId;
+use zenvoy_shared::proto::PodReference;
 use zenvoy_shared::tls::Live;
 
 use crate::hold::{Pace, Patience};
@@ -56,6 +57,9 @@ pub struct ProxyOptions {
     pub controllers: Vec<Uri>,
     /// For `https`: whom to trust, and the certificate of this node.
     pub tls: Option<Live>,
+    /// The Pod that this proxy and its Envoy live and die in, if they do. Controllers take its deletion for proof that both
+    /// are gone.
+    pub pod: Option<PodReference>,
     /// How connections are accepted.
     pub transport: Transport,
     /// Where Envoy finds the proxy. Default: 127.0.0.1:18001.
@@ -86,6 +90,7 @@ impl ProxyOptions {
             node,
             controllers,
             tls: None,
+            pod: None,
             transport: Transport::Listen,
             local: LocalAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 18_001))),
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 18_002))),

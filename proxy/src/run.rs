@@ -121,7 +121,8 @@ impl Proxy {
         let node = Node::new(options.node.clone(), table.clone(), options.max_held, options.silence());
         let holder = Holder::new(node.clone(), table.clone(), options.patience, options.pace);
         let session =
-            Session::new(node.clone(), table.clone(), options.controllers.clone(), options.tls.clone());
+            Session::new(node.clone(), table.clone(), options.controllers.clone(), options.tls.clone())
+                .in_pod(options.pod.clone());
         let accepts = Arc::new(AcceptCounts::default());
         let tls = options.tls.clone();
         let view = Arc::new(View { node, table, holder, accepts, session: session.status(), tls });

@@ -76,7 +76,9 @@ impl Figure {
     ) -> Self {
         let value = quantile.of(samples);
         let baseline = baseline.map(|samples| quantile.of(samples));
-        Self::new(&format!("{name}, {}", quantile.name()), value, baseline, target)
+        let figure = Self::new(&format!("{name}, {}", quantile.name()), value, baseline, target);
+        // Nothing was measured: nothing is met.
+        Self { met: figure.met && !samples.is_empty(), ..figure }
     }
 
     /// One value.
@@ -146,5 +148,7 @@ mod tests {
         assert!(of(Target::Ratio(3.0)).met && !of(Target::Ratio(2.9)).met);
         assert!(of(Target::Time(Duration::from_millis(30))).met);
         assert!(of(Target::Ratio(2.0)).line().ends_with("MISSED"));
+        let nothing = Figure::of("wake", Quantile::P99, &[], None, Target::Time(Duration::from_millis(30)));
+        assert!(!nothing.met);
     }
 }

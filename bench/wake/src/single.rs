@@ -80,7 +80,7 @@ async fn series(on: &Installation, watch: &Watch, ours: &[Backend], theirs: &[Ba
         let ((Some(first_byte), Some(slice), Some(pod)), Some(listening)) =
             (seen, listening(on, ours.name()))
         else {
-            continue;
+            panic!("{} was served, but its way there was not seen: {seen:?}", ours.name());
         };
         series.from_slice.push(first_byte.saturating_duration_since(slice));
         series.pod_to_slice.push(slice.saturating_duration_since(pod));

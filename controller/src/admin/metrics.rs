@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::State;
+use crate::leader::Standing;
 use crate::port::PortStatus;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -48,7 +49,18 @@ impl Scrape {
     fn of(state: &State) -> Self {
         let PortStatus { tls, handshakes, handshakes_failed, identities_refused } = state.port.status();
         let sessions = i64::try_from(state.sessions.count()).unwrap_or(i64::MAX);
-        let mut gauges = vec![("sessions", "Sessions of nodes that stand", sessions)];
+        let unreachable = i64::try_from(state.seen.blocking.borrow().len()).unwrap_or(i64::MAX);
+        let standing = state.seen.standing.borrow().clone();
+        let mut gauges = vec![
+            ("sessions", "Sessions of nodes that stand", sessions),
+            ("unreachable_nodes", "Nodes that no controller hears; they keep every workload up", unreachable),
+            ("leads", "1 while this replica leads", matches!(standing, Standing::Leads(_)).into()),
+            (
+                "refuses_to_lead",
+                "1 while this replica must not lead because etcd is not the one that was led on",
+                matches!(standing, Standing::Refuses(_)).into(),
+            ),
+        ];
         let mut counters = vec![(
             "identities_refused",
             "Sessions and streams whose certificate is not for the node they named",

@@ -13,8 +13,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zenvoy_xds::server::{Server, StreamStatus};
 
+use crate::leader::Standing;
 use crate::model::Replica;
 use crate::port::Port;
+use crate::replica::Blocking;
 use crate::session::SessionService;
 
 /// What keeps a replica from serving.
@@ -62,12 +64,23 @@ pub struct Parts {
     pub store: String,
 }
 
+/// What the replica says of itself, as it changes.
+#[derive(Clone)]
+pub struct Seen {
+    /// What keeps it from serving.
+    pub lacks: watch::Receiver<Lacks>,
+    /// The nodes that keep workloads up though nobody hears them.
+    pub blocking: watch::Receiver<Vec<Blocking>>,
+    /// How it stands in the election.
+    pub standing: watch::Receiver<Standing>,
+}
+
 /// What is shown.
 #[derive(Clone)]
 pub struct State {
     me: Replica,
     on: Parts,
-    lacks: watch::Receiver<Lacks>,
+    seen: Seen,
     xds: Server,
     sessions: SessionService,
     port: Port,
@@ -78,16 +91,16 @@ impl State {
     pub fn new(
         me: Replica,
         on: Parts,
-        lacks: watch::Receiver<Lacks>,
+        seen: Seen,
         xds: Server,
         sessions: SessionService,
         port: Port,
     ) -> Self {
-        Self { me, on, lacks, xds, sessions, port }
+        Self { me, on, seen, xds, sessions, port }
     }
 
     fn waits_for(&self) -> Vec<String> {
-        self.lacks.borrow().lines(&self.on)
+        self.seen.lacks.borrow().lines(&self.on)
     }
 }
 
@@ -106,7 +119,7 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
 }
 
 async fn ready(Extract(state): Extract<State>) -> (StatusCode, String) {
-    if state.lacks.borrow().is_nothing() {
+    if state.seen.lacks.borrow().is_nothing() {
         return (StatusCode::OK, "ready\n".into());
     }
     let lines: String = state.waits_for().iter().map(|line| format!("not ready: {line}\n")).collect();
@@ -114,16 +127,35 @@ async fn ready(Extract(state): Extract<State>) -> (StatusCode, String) {
 }
 
 async fn status(Extract(state): Extract<State>) -> Json<Value> {
+    let blocking: Vec<Value> = state
+        .seen
+        .blocking
+        .borrow()
+        .iter()
+        .map(
+            |node| json!({ "node": node.node.0, "since_unix_ms": node.since_unix_ms, "remedy": node.remedy }),
+        )
+        .collect();
     let streams: Vec<Value> = state.xds.streams().iter().map(stream).collect();
     Json(json!({
         "controller": state.me.id.0,
         "version": state.me.version,
-        "ready": state.lacks.borrow().is_nothing(),
+        "ready": state.seen.lacks.borrow().is_nothing(),
         "waits_for": state.waits_for(),
+        "election": election(&state.seen.standing.borrow()),
         "sessions": state.sessions.count(),
+        "unreachable_nodes": blocking,
         "port": state.port.status(),
         "streams": streams,
     }))
+}
+
+fn election(standing: &Standing) -> Value {
+    match standing {
+        Standing::Leads(term) => json!({ "leads": true, "term": term.0.0 }),
+        Standing::Follows => json!({ "leads": false }),
+        Standing::Refuses(why) => json!({ "leads": false, "refuses": why }),
+    }
 }
 
 fn stream(stream: &StreamStatus) -> Value {

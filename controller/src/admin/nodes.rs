@@ -97,6 +97,7 @@ mod tests {
         let record = NodeRecord {
             epoch: NodeEpoch("1".into()),
             controller: controller.clone(),
+            pod: None,
             unknown: serde_json::Map::new(),
         };
         let mut writes = vec![Write::Put(Key::Node(NodeId("node-1".into())), encode(&record), None)];

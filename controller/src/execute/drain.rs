@@ -115,5 +115,6 @@ fn pin(facts: &WorkloadFacts) -> PinnedWorkload {
     PinnedWorkload {
         resource_version: facts.version.resource_version.clone(),
         generation: facts.version.generation,
+        unknown: serde_json::Map::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use zenvoy_shared::id::{NodeId, Uid, WorkloadId};
 
-use crate::model::{DrainRecord, PinnedWorkload, Problem, Revision, Versioned};
+use crate::model::{DrainRecord, NodeRecord, PinnedWorkload, PodReference, Problem, Revision, Versioned};
 use crate::source::ScaleWrite;
 use crate::store::{Compare, Txn, WatchEvent};
 
@@ -15,6 +15,22 @@ pub enum Job {
         subject: Subject,
         /// Whole, with its comparisons.
         txn: Txn,
+    },
+    /// Write a node's record, once its Pod was seen.
+    Register {
+        /// Which.
+        node: NodeId,
+        /// With the Pod that it says it lives in.
+        record: NodeRecord,
+    },
+    /// Remove a node's record if its Pod is gone (leader).
+    ProveGone(Gone),
+    /// Patch 0 -> n for this replica's own demand, without a record and without leading (rule W4).
+    WakeAlone {
+        /// Which.
+        workload: WorkloadId,
+        /// Carries the version seen at zero.
+        write: ScaleWrite,
     },
     /// The leader's decision on a workload that needs more than the store.
     Decide {
@@ -30,6 +46,8 @@ pub enum Job {
 pub enum Subject {
     /// A node's registration.
     Node(NodeId),
+    /// Whether a node that nobody hears of is gone (leader).
+    Gone(NodeId),
     /// This replica's own registration.
     Registration,
     /// A wake that this replica's nodes demand.
@@ -55,6 +73,17 @@ pub enum Decided {
     ScaleDown(Commit),
     /// Write `done` if nothing lives any more (rules D7, D8).
     Finish(Commit),
+}
+
+/// A node whose Pod may be gone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gone {
+    /// Which.
+    pub node: NodeId,
+    /// The Pod that it lived in.
+    pub pod: PodReference,
+    /// Term and record, as the leader decided on them.
+    pub compares: Vec<Compare>,
 }
 
 /// What an irrevocable step of a drain rests on.

@@ -3,9 +3,10 @@
 
 mod drain;
 mod job;
+mod node;
 mod wake;
 
-pub use job::{Commit, Decided, Job, JobDone, Outcome, Subject};
+pub use job::{Commit, Decided, Gone, Job, JobDone, Outcome, Subject};
 
 use std::sync::Arc;
 
@@ -31,6 +32,19 @@ impl Executor {
             Job::Write { subject, txn } => {
                 let (outcome, written) = self.write(txn).await;
                 JobDone { subject, outcome, written }
+            }
+            Job::Register { node, record } => {
+                let (outcome, written) = self.register(node.clone(), record).await;
+                JobDone { subject: Subject::Node(node), outcome, written }
+            }
+            Job::ProveGone(gone) => {
+                let subject = Subject::Gone(gone.node.clone());
+                let (outcome, written) = self.prove_gone(gone).await;
+                JobDone { subject, outcome, written }
+            }
+            Job::WakeAlone { workload, write } => {
+                let (outcome, written) = self.scale(&workload, &write).await;
+                JobDone { subject: Subject::Demand(workload), outcome, written }
             }
             Job::Decide { workload, decided } => {
                 let (outcome, written) = match decided {

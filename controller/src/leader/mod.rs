@@ -1,35 +1,25 @@
 //! Who may write decisions. In: the store; out: the term, whose revision guards every write of the leader (section 6).
 
+mod alone;
 mod election;
+mod history;
 mod lease;
+mod lock;
+mod term;
 
-pub use election::{Election, Next, Observed};
-pub use lease::{LeaseOptions, elect};
+pub use election::{Election, Next, Observed, Written};
+pub use lease::LeaseOptions;
+pub use term::{claim, observe as observe_term, take_over};
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::model::{Replica, Term};
 use crate::replica::Event;
-use crate::store::{Compare, Key, Room, Store, StoreError, Txn, TxnOutcome, Write, encode};
-
-/// Takes the term over: one write, compared with the term that was observed. `None` when another replica was faster.
-pub async fn take_over(store: &dyn Store, me: &Replica) -> Result<Option<Term>, StoreError> {
-    let observed = store.read(Room::Leader).await?.entries.pop();
-    let unchanged = match observed {
-        Some(entry) => Compare::WrittenAt(Key::Leader, entry.mod_revision),
-        None => Compare::Absent(Key::Leader),
-    };
-    let write = Write::Put(Key::Leader, encode(me), None);
-    match store.txn(Txn { compares: vec![unchanged], writes: vec![write] }).await? {
-        TxnOutcome::Written(revision) => Ok(Some(Term(revision))),
-        TxnOutcome::Refused(_) => Ok(None),
-    }
-}
+use crate::store::{Store, StoreError};
 
 /// How replicas agree on a leader.
 #[derive(Clone)]
@@ -40,28 +30,54 @@ pub enum Electing {
     Lease(LeaseOptions),
 }
 
-/// Leads as the only replica there is: takes the term over once, whoever had it. A replica that starts later does the
-/// same, and then this one's writes are refused.
-pub async fn lead_alone(
-    store: Arc<dyn Store>,
-    me: Replica,
-    events: mpsc::Sender<Event>,
-    stop: CancellationToken,
-) {
-    let mut pause = Duration::from_millis(50);
-    loop {
-        match take_over(store.as_ref(), &me).await {
-            Ok(Some(term)) => {
-                let _ = events.send(Event::Leads(Some(term))).await;
-                stop.cancelled().await;
-                return;
-            }
-            Ok(None) => {}
-            Err(error) => warn!(%error, "the term cannot be taken over yet"),
+/// How a replica stands in the election.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It leads, in this term.
+    Leads(Term),
+    /// It does not, or not yet.
+    Follows,
+    /// It must not, until a person helps: why, and what to do.
+    Refuses(String),
+}
+
+/// A replica that stands for election, and whom it tells.
+pub struct Candidate {
+    /// Where the term lies.
+    pub store: Arc<dyn Store>,
+    /// Who stands.
+    pub me: Replica,
+    /// Before anything was heard of the store.
+    pub started: Instant,
+    /// When its lease in the store was last prolonged.
+    pub heard: watch::Receiver<Option<Instant>>,
+    /// Is told of its term.
+    pub events: mpsc::Sender<Event>,
+    /// Is told how it stands.
+    pub standing: watch::Sender<Standing>,
+}
+
+impl Candidate {
+    /// Stands for election until `stop`.
+    ///
+    /// # Errors
+    /// [`StoreError::Restored`]: what this replica knows of the store is void.
+    pub async fn run(self, electing: Electing, stop: CancellationToken) -> Result<(), StoreError> {
+        match electing {
+            Electing::Alone => alone::lead(self, stop).await,
+            Electing::Lease(options) => lease::elect(options, self, stop).await,
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(2)),
+    }
+
+    async fn tell(&self, standing: Standing) {
+        let term = |standing: &Standing| match standing {
+            Standing::Leads(term) => Some(*term),
+            Standing::Follows | Standing::Refuses(_) => None,
+        };
+        let before = self.standing.send_replace(standing.clone());
+        if term(&before) != term(&standing) {
+            // A core that has ended needs no word.
+            let _ = self.events.send(Event::Leads(term(&standing))).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use zenvoy_shared::id::{ControllerId, DrainId, Episode, NodeEpoch, Uid, UpstreamId, WorkloadId};
 
@@ -40,9 +40,29 @@ pub struct NodeRecord {
     pub epoch: NodeEpoch,
     /// The replica that has its session.
     pub controller: ControllerId,
+    /// The Pod it lives in, if that object was seen when the session opened: once it is gone, so is the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodReference>,
     /// Fields of later versions.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
+}
+
+/// One Pod object; another of the same name has another UID.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodReference {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: Uid,
+}
+
+impl std::fmt::Display for PodReference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// What an activator address is used for: value of `ports/by-address/<ip:port>`.
@@ -53,11 +73,17 @@ pub enum PortState {
     Mapped {
         /// Which.
         upstream: UpstreamId,
+        /// Fields of later versions.
+        #[serde(flatten)]
+        unknown: Map<String, Value>,
     },
-    /// Released, and not to be used before then.
+    /// Released, and not to be used for a while. Who allocates counts that on its own clock.
     Quarantined {
-        /// Milliseconds since the Unix epoch.
+        /// When it ends by the clock of who wrote this, milliseconds since the Unix epoch: for people.
         until_unix_ms: u64,
+        /// Fields of later versions.
+        #[serde(flatten)]
+        unknown: Map<String, Value>,
     },
 }
 
@@ -126,6 +152,18 @@ pub struct DrainRecord {
     pub offered_unix_ms: u64,
     /// Replicas before the drain: the next wake asks for as many (rule W3).
     pub replicas: u32,
+    /// Fields of later versions.
+    #[serde(flatten, deserialize_with = "beside_the_state")]
+    pub unknown: Map<String, Value>,
+}
+
+/// Two flattened fields see the same map, and the state's own fields are not unknown.
+fn beside_the_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    let mut unknown = Map::deserialize(deserializer)?;
+    for known in ["state", "reason", "pinned", "condemned"] {
+        unknown.remove(known);
+    }
+    Ok(unknown)
 }
 
 /// offered -> committed -> done, or cancelled before the commit.
@@ -160,6 +198,9 @@ pub struct PinnedWorkload {
     pub resource_version: String,
     /// As quorum-read at the commit.
     pub generation: i64,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 /// A replica's word that nodes are quiet: value of `drain-acks/<workload>/<controller>` (rule D4).
@@ -169,6 +210,9 @@ pub struct DrainAck {
     pub drain: DrainId,
     /// Nodes vouched for, each with the `mod_revision` of its `nodes/` key.
     pub nodes: std::collections::BTreeMap<String, Revision>,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 /// Workloads a replica believes up and idle past `idleAfter` on all its nodes (rule V2), one compact record.
@@ -179,4 +223,53 @@ pub struct IdleVotes {
     /// The nodes it speaks for, each with the `mod_revision` of its `nodes/` key.
     #[serde(default)]
     pub nodes: std::collections::BTreeMap<String, Revision>,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What is read and written again is what was there.
+    fn kept<T: Serialize + DeserializeOwned>(record: &Value) {
+        let read: T = serde_json::from_value(record.clone()).expect("a record");
+        let text = serde_json::to_string(&read).expect("JSON");
+        assert_eq!(text.matches("\"state\"").count(), usize::from(record.get("state").is_some()), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), *record);
+    }
+
+    #[test]
+    fn fields_of_later_versions_are_kept_in_every_record() {
+        let later = json!({ "x": [1] });
+        kept::<Replica>(
+            &json!({ "id": "a", "address": "", "version": "9", "protocol_level": 9, "later": later }),
+        );
+        kept::<NodeRecord>(&json!({ "epoch": "e", "controller": "a", "later": later }));
+        kept::<PortState>(&json!({ "state": "mapped", "upstream": "shop/cart:80", "later": later }));
+        kept::<PortState>(&json!({ "state": "quarantined", "until_unix_ms": 1, "later": later }));
+        kept::<DrainAck>(&json!({ "drain": "d", "nodes": { "n": 1 }, "later": later }));
+        kept::<IdleVotes>(&json!({ "workloads": [], "nodes": {}, "later": later }));
+        kept::<WakeRecord>(&json!({
+            "uid": "u", "episode": "e", "upstream": "shop/cart:80", "traceparent": "", "state": "created",
+            "opened_unix_ms": 1, "attempts": 0, "later": later,
+        }));
+        let pinned = json!({ "resource_version": "1", "generation": 1, "later": later });
+        for state in [
+            json!({ "state": "offered" }),
+            json!({ "state": "cancelled", "reason": "r" }),
+            json!({ "state": "committed", "pinned": pinned, "condemned": ["p"] }),
+            json!({ "state": "done", "condemned": ["p"] }),
+        ] {
+            let mut record = json!({
+                "uid": "u", "id": "d", "upstreams": ["shop/cart:80"], "offered_unix_ms": 1, "replicas": 1, "later": later,
+            });
+            record.as_object_mut().expect("an object").extend(state.as_object().expect("an object").clone());
+            kept::<DrainRecord>(&record);
+        }
+    }
 }

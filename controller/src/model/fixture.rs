@@ -19,6 +19,7 @@ pub(crate) struct Fixture {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) wake: Option<Versioned<WakeRecord>>,
     pub(crate) drain: Option<Versioned<DrainRecord>>,
+    pub(crate) unreadable: bool,
 }
 
 impl Fixture {
@@ -46,6 +47,7 @@ impl Fixture {
             endpoints: Vec::new(),
             wake: None,
             drain: None,
+            unreadable: false,
         }
     }
 
@@ -99,6 +101,7 @@ impl Fixture {
                 state,
                 offered_unix_ms: 2_000,
                 replicas: 3,
+                unknown: Map::new(),
             },
             revision: Revision(9),
         });
@@ -111,13 +114,18 @@ impl Fixture {
 
     pub(crate) fn committed(self, condemned: &[&str]) -> Self {
         self.drain_state(DrainState::Committed {
-            pinned: PinnedWorkload { resource_version: "100".into(), generation: 1 },
+            pinned: PinnedWorkload { resource_version: "100".into(), generation: 1, unknown: Map::new() },
             condemned: uids(condemned),
         })
     }
 
     pub(crate) fn done(self, condemned: &[&str]) -> Self {
         self.drain_state(DrainState::Done { condemned: uids(condemned) })
+    }
+
+    pub(crate) fn unreadable(mut self) -> Self {
+        self.unreadable = true;
+        self
     }
 
     pub(crate) fn recreated(mut self) -> Self {
@@ -138,6 +146,7 @@ impl Fixture {
             }],
             wake_record: self.wake.as_ref(),
             drain_record: self.drain.as_ref(),
+            is_unreadable: self.unreadable,
         }
     }
 

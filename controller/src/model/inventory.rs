@@ -19,7 +19,16 @@ pub struct Inventory {
     by_workload: BTreeMap<WorkloadId, BTreeSet<UpstreamId>>,
     wakes: BTreeMap<WorkloadId, Versioned<WakeRecord>>,
     drains: BTreeMap<WorkloadId, Versioned<DrainRecord>>,
+    /// Records that a later version wrote, by their last revision.
+    unreadable: Unreadable,
     complete: bool,
+}
+
+/// Wakes and drains that cannot be read.
+#[derive(Debug, Default)]
+struct Unreadable {
+    wakes: BTreeMap<WorkloadId, Revision>,
+    drains: BTreeMap<WorkloadId, Revision>,
 }
 
 /// What a change touched: only this needs new plans and resources.
@@ -120,27 +129,46 @@ impl Inventory {
     /// Takes in a wake record, or that there is none. Older revisions than the known one are ignored: the answer to
     /// an own write and the watch may bring the same record in any order.
     pub fn set_wake(&mut self, workload: &WorkloadId, wake: Versioned<WakeRecord>) -> Touched {
+        remove_older(&mut self.unreadable.wakes, workload, wake.revision);
         set_newer(&mut self.wakes, workload, wake)
     }
 
     /// Takes in a drain record, as [`Inventory::set_wake`].
     pub fn set_drain(&mut self, workload: &WorkloadId, drain: Versioned<DrainRecord>) -> Touched {
+        remove_older(&mut self.unreadable.drains, workload, drain.revision);
         set_newer(&mut self.drains, workload, drain)
     }
 
     /// The wake record was deleted at `revision`.
     pub fn remove_wake(&mut self, workload: &WorkloadId, revision: Revision) -> Touched {
-        remove_older(&mut self.wakes, workload, revision)
+        let unreadable = remove_older(&mut self.unreadable.wakes, workload, revision);
+        merged(remove_older(&mut self.wakes, workload, revision), unreadable)
+    }
+
+    /// There is a wake record that cannot be read (rule L4).
+    pub fn unreadable_wake(&mut self, workload: &WorkloadId, revision: Revision) -> Touched {
+        let known = self.wakes.get(workload).map(Versioned::at);
+        set_unreadable(&mut self.unreadable.wakes, workload, known, revision)
+    }
+
+    /// There is a drain record that cannot be read (rule L4).
+    pub fn unreadable_drain(&mut self, workload: &WorkloadId, revision: Revision) -> Touched {
+        let known = self.drains.get(workload).map(Versioned::at);
+        set_unreadable(&mut self.unreadable.drains, workload, known, revision)
     }
 
     /// The drain record was deleted at `revision`.
     pub fn remove_drain(&mut self, workload: &WorkloadId, revision: Revision) -> Touched {
-        remove_older(&mut self.drains, workload, revision)
+        let unreadable = remove_older(&mut self.unreadable.drains, workload, revision);
+        merged(remove_older(&mut self.drains, workload, revision), unreadable)
     }
 
     /// The workloads that have a wake record, and those that have a drain record.
     pub fn recorded(&self) -> (Vec<WorkloadId>, Vec<WorkloadId>) {
-        (self.wakes.keys().cloned().collect(), self.drains.keys().cloned().collect())
+        let Unreadable { wakes, drains } = &self.unreadable;
+        let wakes: BTreeSet<_> = self.wakes.keys().chain(wakes.keys()).collect();
+        let drains: BTreeSet<_> = self.drains.keys().chain(drains.keys()).collect();
+        (wakes.into_iter().cloned().collect(), drains.into_iter().cloned().collect())
     }
 
     /// Whether the source has said everything once.
@@ -163,7 +191,9 @@ impl Inventory {
 
     /// Every workload that an upstream stands on or a record is about.
     pub fn workloads(&self) -> BTreeSet<&WorkloadId> {
-        self.by_workload.keys().chain(self.wakes.keys()).chain(self.drains.keys()).collect()
+        let records = self.wakes.keys().chain(self.drains.keys());
+        let unreadable = self.unreadable.wakes.keys().chain(self.unreadable.drains.keys());
+        self.by_workload.keys().chain(records).chain(unreadable).collect()
     }
 
     /// Everything known of `workload`.
@@ -183,6 +213,8 @@ impl Inventory {
                 .collect(),
             wake_record: self.wakes.get(workload),
             drain_record: self.drains.get(workload),
+            is_unreadable: self.unreadable.wakes.contains_key(workload)
+                || self.unreadable.drains.contains_key(workload),
         }
     }
 }
@@ -199,12 +231,47 @@ fn set_newer<T: PartialEq>(
     Touched::workload(workload.clone())
 }
 
-fn remove_older<T>(
-    records: &mut BTreeMap<WorkloadId, Versioned<T>>,
+fn set_unreadable(
+    unreadable: &mut BTreeMap<WorkloadId, Revision>,
+    workload: &WorkloadId,
+    readable: Option<Revision>,
+    revision: Revision,
+) -> Touched {
+    if readable.max(unreadable.get(workload).copied()) >= Some(revision) {
+        return Touched::default();
+    }
+    unreadable.insert(workload.clone(), revision);
+    Touched::workload(workload.clone())
+}
+
+fn merged(mut touched: Touched, other: Touched) -> Touched {
+    touched.merge(other);
+    touched
+}
+
+/// What has a revision.
+trait At {
+    fn at(&self) -> Revision;
+}
+
+impl<T> At for Versioned<T> {
+    fn at(&self) -> Revision {
+        self.revision
+    }
+}
+
+impl At for Revision {
+    fn at(&self) -> Revision {
+        *self
+    }
+}
+
+fn remove_older<T: At>(
+    records: &mut BTreeMap<WorkloadId, T>,
     workload: &WorkloadId,
     revision: Revision,
 ) -> Touched {
-    if records.get(workload).is_none_or(|known| known.revision > revision) {
+    if records.get(workload).is_none_or(|known| known.at() > revision) {
         return Touched::default();
     }
     records.remove(workload);
@@ -266,6 +333,26 @@ mod tests {
         assert!(!inventory.set_wake(&fixture.id, wake.clone()).is_empty());
         let stale = Versioned { revision: Revision(wake.revision.0 - 1), ..wake };
         assert!(inventory.set_wake(&fixture.id, stale).is_empty());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_unknown_until_it_is_written_anew_or_gone() {
+        let fixture = Fixture::cold().woken();
+        let mut inventory = loaded(&fixture);
+        let wake = fixture.wake.clone().expect("woken");
+        let at = |more: i64| Revision(wake.revision.0 + more);
+        inventory.set_wake(&fixture.id, wake.clone());
+        assert!(inventory.unreadable_wake(&fixture.id, at(0)).is_empty(), "it is older than what is known");
+        assert!(!inventory.unreadable_wake(&fixture.id, at(1)).is_empty());
+        assert!(inventory.view(&fixture.id).is_unreadable);
+        assert!(inventory.set_wake(&fixture.id, wake.clone()).is_empty());
+        assert!(inventory.view(&fixture.id).is_unreadable, "what came before does not make it readable");
+        inventory.set_wake(&fixture.id, Versioned { revision: at(2), ..wake.clone() });
+        assert!(!inventory.view(&fixture.id).is_unreadable);
+        inventory.unreadable_drain(&fixture.id, at(3));
+        assert_eq!(inventory.recorded(), (vec![fixture.id.clone()], vec![fixture.id.clone()]));
+        assert!(!inventory.remove_drain(&fixture.id, at(4)).is_empty());
+        assert!(!inventory.view(&fixture.id).is_unreadable);
     }
 
     #[test]

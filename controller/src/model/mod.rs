@@ -8,8 +8,8 @@ mod inventory;
 mod view;
 
 pub use decisions::{
-    DrainAck, DrainRecord, DrainState, IdleVotes, NodeRecord, PinnedWorkload, PortState, Replica, Revision,
-    Term, WakeRecord, WakeState,
+    DrainAck, DrainRecord, DrainState, IdleVotes, NodeRecord, PinnedWorkload, PodReference, PortState,
+    Replica, Revision, Term, WakeRecord, WakeState,
 };
 pub use facts::{
     Condition, Endpoint, Fact, Problem, Target, UpstreamFacts, UpstreamSpec, WorkloadFacts, WorkloadVersion,

@@ -40,6 +40,9 @@ pub struct WorkloadView<'a> {
     pub wake_record: Option<&'a Versioned<WakeRecord>>,
     /// Its drain record, whatever its UID.
     pub drain_record: Option<&'a Versioned<DrainRecord>>,
+    /// Whether one of the two cannot be read: a later version wrote it. What is above is older then, and nothing may be
+    /// decided on it.
+    pub is_unreadable: bool,
 }
 
 /// Where a workload is in its life.

@@ -1,13 +1,14 @@
 //! The next step of a drain (rules D1-D10): offered -> committed -> done, or cancelled before the commit.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use zenvoy_shared::id::{ControllerId, NodeId, UpstreamId};
 
 use crate::model::{DrainAck, DrainState, PinnedWorkload, Revision, WorkloadView};
 
-/// An offer that is not committed within this many milliseconds is cancelled (rule D1).
-pub const OFFER_DEADLINE_MS: u64 = 60_000;
+/// An offer that is not committed by then is cancelled (rule D1).
+pub const OFFER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the leader knows beside the workload itself, all evaluated at one revision.
 #[derive(Debug, Clone)]
@@ -20,8 +21,8 @@ pub struct Surroundings<'a> {
     pub live: &'a [ControllerId],
     /// Whether every live replica votes that the workload is up and idle (rule V2), and they speak for all nodes.
     pub all_vote_idle: bool,
-    /// Milliseconds since the Unix epoch.
-    pub now_unix_ms: u64,
+    /// For how long this leader has known the offer, on its own clock: another's may be off.
+    pub offered_for: Duration,
 }
 
 /// What the leader does next for a workload's drain.
@@ -67,19 +68,17 @@ pub enum DrainStep {
 
 /// Decides it.
 pub fn next(view: &WorkloadView<'_>, around: &Surroundings<'_>) -> DrainStep {
-    let Some(facts) = view.facts else { return DrainStep::Nothing };
+    let (Some(facts), false) = (view.facts, view.is_unreadable) else { return DrainStep::Nothing };
     let Some(drain) = view.drain().filter(|drain| drain.record.is_open()) else {
         return offer(view, around);
     };
     let at = drain.revision;
     match &drain.record.state {
-        DrainState::Offered => {
-            match obstacle(view, around, drain.record.offered_unix_ms, &drain.record.upstreams) {
-                Some(reason) => DrainStep::Cancel { at, reason },
-                None if covered(around, &drain.record.id) => DrainStep::Commit { at },
-                None => DrainStep::Nothing,
-            }
-        }
+        DrainState::Offered => match obstacle(view, around, &drain.record.upstreams) {
+            Some(reason) => DrainStep::Cancel { at, reason },
+            None if covered(around, &drain.record.id) => DrainStep::Commit { at },
+            None => DrainStep::Nothing,
+        },
         DrainState::Committed { pinned, .. } => {
             if facts.replicas == 0 && facts.version.resource_version != pinned.resource_version {
                 DrainStep::Finish { at }
@@ -111,7 +110,6 @@ fn offer(view: &WorkloadView<'_>, around: &Surroundings<'_>) -> DrainStep {
 fn obstacle(
     view: &WorkloadView<'_>,
     around: &Surroundings<'_>,
-    offered_unix_ms: u64,
     offered: &[UpstreamId],
 ) -> Option<&'static str> {
     if view.open_wake().is_some() {
@@ -122,7 +120,7 @@ fn obstacle(
         Some("its upstreams changed")
     } else if view.facts.is_some_and(|facts| facts.replicas == 0) {
         Some("someone else scaled it to zero")
-    } else if around.now_unix_ms.saturating_sub(offered_unix_ms) > OFFER_DEADLINE_MS {
+    } else if around.offered_for > OFFER_DEADLINE {
         Some("not every node proved quiet in time")
     } else {
         None
@@ -155,7 +153,7 @@ mod tests {
         acks: BTreeMap<ControllerId, DrainAck>,
         live: Vec<ControllerId>,
         idle: bool,
-        now: u64,
+        offered_for: Duration,
     }
 
     impl Around {
@@ -165,7 +163,7 @@ mod tests {
                 acks: BTreeMap::new(),
                 live: vec![ControllerId("replica-1".into())],
                 idle: true,
-                now: 3_000,
+                offered_for: Duration::from_secs(1),
             }
         }
 
@@ -175,6 +173,7 @@ mod tests {
                 DrainAck {
                     drain: DrainId(drain.into()),
                     nodes: BTreeMap::from([("node-1".into(), Revision(revision))]),
+                    unknown: serde_json::Map::new(),
                 },
             );
             self
@@ -188,7 +187,7 @@ mod tests {
                     acks: &self.acks,
                     live: &self.live,
                     all_vote_idle: self.idle,
-                    now_unix_ms: self.now,
+                    offered_for: self.offered_for,
                 },
             )
         }
@@ -246,7 +245,7 @@ mod tests {
 
     #[test]
     fn an_offer_ends_at_its_deadline() {
-        let late = Around { now: 2_001 + OFFER_DEADLINE_MS, ..Around::idle() };
+        let late = Around { offered_for: OFFER_DEADLINE + Duration::from_millis(1), ..Around::idle() };
         assert!(matches!(late.next(&up().offered()), DrainStep::Cancel { .. }));
     }
 
@@ -277,6 +276,15 @@ mod tests {
             facts.version.resource_version = "101".into();
         }
         assert_eq!(Around::idle().next(&committed), DrainStep::Finish { at: Revision(9) });
+    }
+
+    #[test]
+    fn nothing_is_decided_on_records_that_cannot_be_read() {
+        let acked = Around::idle().acked("drain-1", 5);
+        for fixture in [up(), up().offered(), up().committed(&["pod-1"])] {
+            assert_ne!(acked.next(&fixture), DrainStep::Nothing);
+            assert_eq!(acked.next(&fixture.unreadable()), DrainStep::Nothing);
+        }
     }
 
     #[test]

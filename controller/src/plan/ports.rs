@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 use zenvoy_shared::id::ActivatorAddress;
 
-use crate::model::PortState;
-
 /// The addresses that may be allocated: ranges of ports on loopback addresses, in order of preference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortPool {
@@ -105,43 +103,27 @@ impl PortPool {
         self.ranges.iter().map(|range| usize::from(range.last - range.first) + 1).sum()
     }
 
-    /// The addresses that may be used at `now_unix_ms`, in order of preference; none when the pool is exhausted.
-    ///
-    /// An address is free without a record, or when its quarantine is over.
+    /// The addresses that are not taken, in order of preference; none when the pool is exhausted.
     pub fn free<'a>(
         &'a self,
-        state: impl Fn(&ActivatorAddress) -> Option<&'a PortState> + 'a,
-        now_unix_ms: u64,
+        is_taken: impl Fn(&ActivatorAddress) -> bool + 'a,
     ) -> impl Iterator<Item = ActivatorAddress> + 'a {
-        self.addresses().filter(move |address| match state(address) {
-            None => true,
-            Some(PortState::Mapped { .. }) => false,
-            Some(PortState::Quarantined { until_unix_ms }) => *until_unix_ms <= now_unix_ms,
-        })
+        self.addresses().filter(move |address| !is_taken(address))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
     use super::*;
-    use zenvoy_shared::id::UpstreamId;
 
-    fn first_free(
-        pool: &PortPool,
-        used: &BTreeMap<ActivatorAddress, PortState>,
-        now: u64,
-    ) -> Option<ActivatorAddress> {
-        pool.free(|address| used.get(address), now).next()
+    fn first_free(pool: &PortPool, taken: &BTreeSet<ActivatorAddress>) -> Option<ActivatorAddress> {
+        pool.free(|address| taken.contains(address)).next()
     }
 
     fn pool(text: &str) -> PortPool {
         text.parse().expect(text)
-    }
-
-    fn mapped() -> PortState {
-        PortState::Mapped { upstream: UpstreamId::new("shop", "cart", 80) }
     }
 
     fn address(text: &str) -> ActivatorAddress {
@@ -150,23 +132,16 @@ mod tests {
 
     #[test]
     fn the_first_free_address_is_given() {
-        let used = BTreeMap::from([(address("127.0.0.1:20000"), mapped())]);
-        assert_eq!(first_free(&PortPool::default(), &used, 0), Some(address("127.0.0.1:20001")));
-    }
-
-    #[test]
-    fn a_quarantined_address_is_not_given_before_its_time() {
-        let used = BTreeMap::from([(address("127.0.0.1:5"), PortState::Quarantined { until_unix_ms: 100 })]);
-        assert_eq!(first_free(&pool("127.0.0.1:5-5"), &used, 99), None);
-        assert_eq!(first_free(&pool("127.0.0.1:5-5"), &used, 100), Some(address("127.0.0.1:5")));
+        let taken = BTreeSet::from([address("127.0.0.1:20000")]);
+        assert_eq!(first_free(&PortPool::default(), &taken), Some(address("127.0.0.1:20001")));
     }
 
     #[test]
     fn a_second_loopback_address_extends_the_pool() {
         let pool = pool("127.0.0.1:5-5, 127.0.0.2:5-6");
         assert_eq!(pool.size(), 3);
-        let used = BTreeMap::from([(address("127.0.0.1:5"), mapped())]);
-        assert_eq!(first_free(&pool, &used, 0), Some(address("127.0.0.2:5")));
+        let taken = BTreeSet::from([address("127.0.0.1:5")]);
+        assert_eq!(first_free(&pool, &taken), Some(address("127.0.0.2:5")));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use zenvoy_shared::id::Episode;
+use zenvoy_shared::id::{DrainId, Episode};
 
 use crate::model::{DrainState, Revision, WakeState, WorkloadView};
 
@@ -43,7 +43,9 @@ pub enum WakeStep {
 /// Decides it. `abandoned`: every live replica votes that the workload is idle, and they speak for all nodes; clients that
 /// wait, or come again within `idleAfter`, are activity.
 pub fn next(view: &WorkloadView<'_>, abandoned: bool, now_unix_ms: u64) -> WakeStep {
-    let (Some(wake), Some(facts)) = (view.open_wake(), view.facts) else { return WakeStep::Nothing };
+    let (Some(wake), Some(facts), false) = (view.open_wake(), view.facts, view.is_unreadable) else {
+        return WakeStep::Nothing;
+    };
     if let Some(drain) = view.drain()
         && drain.record.is_open()
     {
@@ -74,6 +76,34 @@ pub fn next(view: &WorkloadView<'_>, abandoned: bool, now_unix_ms: u64) -> WakeS
     }
 }
 
+/// What a replica does by itself for a demanded workload while the store does not answer (rule W4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AloneStep {
+    /// Nothing that a scale write would help.
+    Nothing,
+    /// A drain is under way, and without the store nobody knows how far: its end must be known first (rule D10).
+    AwaitDrain(DrainId),
+    /// Patch 0 -> `replicas`; the version, not leadership, makes it one effective write.
+    ScaleUp {
+        /// At least 1.
+        replicas: u32,
+        /// Of the object whose replicas were seen to be 0.
+        resource_version: String,
+    },
+}
+
+/// Decides that, on facts alone where there is no record.
+pub fn without_store(view: &WorkloadView<'_>) -> AloneStep {
+    let (Some(facts), false) = (view.facts, view.is_unreadable) else { return AloneStep::Nothing };
+    if let Some(drain) = view.drain().filter(|drain| drain.record.is_open()) {
+        return AloneStep::AwaitDrain(drain.record.id.clone());
+    }
+    if facts.replicas > 0 || view.has_usable() {
+        return AloneStep::Nothing;
+    }
+    AloneStep::ScaleUp { replicas: replicas(view), resource_version: facts.version.resource_version.clone() }
+}
+
 /// The last count before a drain, or the largest `wakeReplicas` of the upstreams (rule W3).
 fn replicas(view: &WorkloadView<'_>) -> u32 {
     let before_drain = view
@@ -101,6 +131,7 @@ pub fn retry_after(attempts: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::AloneStep::ScaleUp;
     use super::*;
     use crate::model::fixture::Fixture;
 
@@ -177,6 +208,34 @@ mod tests {
         assert_eq!(super::next(&never_ready.view(), true, 2_000), WakeStep::GiveUp { at: Revision(7) });
         let ready = Fixture::cold().ready(&["pod-1"]).wake_state(WakeState::Scaled);
         assert!(matches!(super::next(&ready.view(), true, 2_000), WakeStep::Retire { .. }));
+    }
+
+    #[test]
+    fn nothing_is_decided_on_a_record_that_cannot_be_read() {
+        let woken = Fixture::cold().woken();
+        assert!(matches!(next(&woken.view(), 2_000), WakeStep::ScaleUp { .. }));
+        let unreadable = woken.unreadable();
+        assert_eq!(next(&unreadable.view(), 2_000), WakeStep::Nothing);
+        assert_eq!(without_store(&unreadable.view()), AloneStep::Nothing);
+    }
+
+    #[test]
+    fn without_the_store_what_is_at_zero_is_scaled_on_facts_alone() {
+        let ScaleUp { replicas, resource_version } = without_store(&Fixture::cold().view()) else { panic!() };
+        assert_eq!((replicas, resource_version.as_str()), (1, "100"));
+        let drained = Fixture::cold().done(&["pod-1"]);
+        assert!(matches!(without_store(&drained.view()), ScaleUp { replicas: 3, .. }), "as many as before");
+    }
+
+    #[test]
+    fn without_the_store_what_is_up_or_drains_is_left_alone() {
+        assert_eq!(without_store(&Fixture::cold().replicas(1).view()), AloneStep::Nothing);
+        let ready = Fixture::cold().ready(&["pod-1"]).replicas(0);
+        assert_eq!(without_store(&ready.view()), AloneStep::Nothing, "its endpoint is ready still");
+        let drain = DrainId("drain-1".into());
+        for draining in [Fixture::cold().committed(&["pod-1"]), Fixture::cold().ready(&["pod-1"]).offered()] {
+            assert_eq!(without_store(&draining.view()), AloneStep::AwaitDrain(drain.clone()));
+        }
     }
 
     #[test]

@@ -6,7 +6,6 @@
 //! just started does what is left to do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
 
@@ -15,19 +14,12 @@ use super::event::{Cause, Effect, Event, Now, SessionId};
 use super::publish::Published;
 use super::records::Records;
 use super::timeline::Timelines;
-use super::{CoreOptions, drains, lead, sessions};
+use super::{CoreOptions, alone, drains, jobs, lead, sessions, unreachable};
 use crate::admin::Lacks;
-use crate::execute::{Job, JobDone, Outcome, Subject};
+use crate::execute::Subject;
 use crate::model::{Fact, Inventory, Revision, Term, Touched};
-use crate::plan::wake::retry_after;
 use crate::session::{Moment, Nodes, Quotas};
-use crate::store::{Key, LeaseId, Room, Txn, WatchEvent};
-
-/// How long a subject waits for the watch to show why a comparison failed.
-const WATCH_PATIENCE: Duration = Duration::from_millis(250);
-
-/// From one episode of a workload to the next, as this replica opens them.
-const EPISODE_PAUSE: Duration = Duration::from_secs(1);
+use crate::store::{Key, LeaseId, Room};
 
 /// What is to be looked at again later.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,16 +34,6 @@ pub(super) enum Later {
     Led,
     /// Structural resources wait to be published together.
     Structure,
-}
-
-/// A subject that has run, runs, or must not run yet.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    running: bool,
-    failures: u32,
-    pub(super) not_before: Moment,
-    /// The watch must have passed this before it is worth looking again; `not_before` ends the wait all the same.
-    pub(super) after: Option<Revision>,
 }
 
 /// The state of a replica.
@@ -69,15 +51,22 @@ pub struct Core {
     pub(super) leaving: BTreeMap<NodeId, zenvoy_shared::id::NodeEpoch>,
     pub(super) term: Option<Term>,
     pub(super) lease: Option<LeaseId>,
+    /// The own registration was seen once: this replica may serve, from then on (rule N2).
+    pub(super) was_registered: bool,
+    pub(super) alone: alone::Alone,
+    pub(super) unreachable: unreachable::Unreachable,
     pub(super) idle: BTreeSet<WorkloadId>,
     pub(super) proofs: drains::Proofs,
     pub(super) led: lead::Led,
     pub(super) others: super::others::Others,
+    pub(super) rests: super::ports::Rests,
+    /// Which record forms all live replicas can read.
+    pub(super) common_level: Option<u32>,
     pub(super) published: Published,
     pub(super) timelines: Timelines,
     pub(super) later: Due<Later>,
     pub(super) now: Now,
-    pub(super) work: BTreeMap<Subject, Work>,
+    pub(super) work: BTreeMap<Subject, jobs::Work>,
     effects: Vec<Effect>,
 }
 
@@ -96,10 +85,15 @@ impl Core {
             leaving: BTreeMap::new(),
             term: None,
             lease: None,
+            was_registered: false,
+            alone: alone::Alone::default(),
+            unreachable: unreachable::Unreachable::default(),
             idle: BTreeSet::new(),
             proofs: drains::Proofs::default(),
             led: lead::Led::default(),
             others: super::others::Others::default(),
+            rests: super::ports::Rests::default(),
+            common_level: None,
             published: Published::default(),
             timelines: Timelines::default(),
             later: Due::default(),
@@ -131,6 +125,7 @@ impl Core {
             Event::Lease(lease) => {
                 self.lease = lease;
                 self.look_at_everything();
+                self.relay_to_waiting();
             }
             Event::Tick => {}
         }
@@ -168,7 +163,7 @@ impl Core {
         Lacks {
             facts: !self.inventory.is_complete(),
             records: !self.loaded,
-            registration: !self.is_registered(),
+            registration: self.lease.is_none() || !self.is_registered(),
             resources: !self.published.whole,
         }
     }
@@ -211,130 +206,6 @@ impl Core {
         }
         self.look(&Subject::Votes);
         self.look(&Subject::Ports);
-    }
-
-    // === jobs ===
-
-    /// What should a subject's job do now? Nothing while one runs, or while it waits after a failure.
-    pub(super) fn look(&mut self, subject: &Subject) {
-        if let Some(work) = self.work.get(subject) {
-            if work.running {
-                return;
-            }
-            if work.not_before > self.now.moment {
-                self.later.by(Later::Subject(subject.clone()), work.not_before);
-                return;
-            }
-        }
-        if !self.loaded {
-            return;
-        }
-        let job = match subject {
-            Subject::Node(node) => self.register_node(node),
-            Subject::Registration => self.register(),
-            Subject::Demand(workload) => self.open_wake(workload),
-            Subject::Ack(workload) => self.acknowledge(workload),
-            Subject::Votes => self.vote(),
-            Subject::Ports => self.map_ports(),
-            Subject::Workload(workload) => self.lead(workload),
-        };
-        match job {
-            Some(job) => {
-                self.work.entry(subject.clone()).or_default().running = true;
-                self.effect(Effect::Start(job));
-            }
-            None => {
-                // Nothing left to do: nothing is kept of it either.
-                self.work.remove(subject);
-            }
-        }
-    }
-
-    pub(super) fn is_running(&self, subject: &Subject) -> bool {
-        self.work.get(subject).is_some_and(|work| work.running)
-    }
-
-    /// A job about `subject` that is one transaction.
-    pub(super) fn job(subject: Subject, txn: Txn) -> Option<Job> {
-        Some(Job::Write { subject, txn })
-    }
-
-    fn done(&mut self, done: JobDone) {
-        let JobDone { subject, outcome, written } = done;
-        let now = self.now.moment;
-        let work = self.work.entry(subject.clone()).or_default();
-        work.running = false;
-        work.after = None;
-        match &outcome {
-            Outcome::Written(_) | Outcome::Scaled(_) => {
-                work.failures = 0;
-                work.not_before = Moment::default();
-            }
-            Outcome::Refused(revision) => {
-                work.after = (*revision > self.watched).then_some(*revision);
-                work.not_before = now.after(WATCH_PATIENCE);
-                if work.after.is_none() {
-                    work.failures = work.failures.saturating_add(1);
-                    work.not_before = now.after(retry_after(work.failures));
-                }
-            }
-            // The watch will show the change; a conflict is no reason to hurry.
-            Outcome::Conflict => work.not_before = now.after(WATCH_PATIENCE),
-            Outcome::NotYet => {
-                work.failures = work.failures.saturating_add(1);
-                work.not_before = now.after(retry_after(work.failures.min(4)));
-            }
-            Outcome::LeaseEnded
-            | Outcome::StoreFailed(_)
-            | Outcome::ScaleRefused(_)
-            | Outcome::ScaleFailed(_) => {
-                work.failures = work.failures.saturating_add(1);
-                work.not_before = now.after(retry_after(work.failures.saturating_sub(1)));
-            }
-        }
-        self.log(&subject, &outcome);
-        let watched = self.watched;
-        let mut touched = Touched::default();
-        // What the watch has passed already is older than what it brought.
-        for step in written.into_iter().filter(|step| step.revision() > watched) {
-            touched.merge(match step {
-                WatchEvent::Put(entry) => self.put(entry),
-                WatchEvent::Deleted(key, revision) => self.deleted(&key, revision),
-                WatchEvent::Resync(_) => Touched::default(),
-            });
-        }
-        self.follow_up(&subject, &outcome);
-        self.settle(touched);
-        self.look(&subject);
-    }
-
-    /// What a job's end means beyond what it wrote.
-    fn follow_up(&mut self, subject: &Subject, outcome: &Outcome) {
-        match (subject, outcome) {
-            (Subject::Node(node), Outcome::Written(revision)) => self.registered(node, *revision),
-            (Subject::Votes, Outcome::Written(_)) => self.voted(),
-            // A view that lags behind a retired wake must not open the next at the speed of light.
-            (Subject::Demand(_), Outcome::Written(_)) => self.pause(subject, EPISODE_PAUSE),
-            (Subject::Workload(workload), outcome) => self.led_on(workload, outcome),
-            _ => {}
-        }
-    }
-
-    pub(super) fn pause(&mut self, subject: &Subject, pause: Duration) {
-        let until = self.now.moment.after(pause);
-        self.work.entry(subject.clone()).or_default().not_before = until;
-    }
-
-    fn log(&self, subject: &Subject, outcome: &Outcome) {
-        match outcome {
-            Outcome::StoreFailed(error) | Outcome::ScaleFailed(error) => {
-                tracing::warn!(?subject, error, "it is tried again");
-            }
-            Outcome::ScaleRefused(problem) => {
-                tracing::warn!(?subject, reason = problem.reason, "refused: {}", problem.message);
-            }
-            outcome => tracing::debug!(?subject, ?outcome, "done"),
-        }
     }
 
     /// The workload of a switch that still stands: a node may answer late.

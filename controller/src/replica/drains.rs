@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::Map;
 use zenvoy_shared::id::{DrainId, NodeId, UpstreamId, WorkloadId};
 
 use super::core::{Core, Later};
 use super::event::{Cause, Effect, Switch, ToNode};
-use super::sessions::put_leased;
+use super::sessions::{Served, put_leased};
 use crate::execute::{Job, Subject};
 use crate::model::{DrainAck, DrainState, IdleVotes, Versioned};
 use crate::store::{Compare, Key, Txn, Write, encode};
@@ -68,7 +69,7 @@ impl Core {
     /// The drain of a workload that nodes must prove quiet for: offered, and not cancelled by a wake.
     fn offered(&self, workload: &WorkloadId) -> Option<DrainId> {
         let view = self.inventory.view(workload);
-        if view.open_wake().is_some() {
+        if view.open_wake().is_some() || view.is_unreadable {
             return None;
         }
         let drain = view.drain()?;
@@ -96,7 +97,7 @@ impl Core {
         let served: Vec<NodeId> = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.welcomed)
+            .filter(|(_, session)| session.served == Served::Fully)
             .map(|(node, _)| node.clone())
             .collect();
         let asked = self.proofs.start(workload, drain, &upstreams);
@@ -139,7 +140,9 @@ impl Core {
         let drain = self.offered(workload);
         let vouched = drain.as_ref().and_then(|drain| self.nodes.vouched(drain));
         let want = match (drain, vouched) {
-            (Some(drain), Some(nodes)) if !nodes.is_empty() => Some(DrainAck { drain, nodes }),
+            (Some(drain), Some(nodes)) if !nodes.is_empty() => {
+                Some(DrainAck { drain, nodes, unknown: Map::new() })
+            }
             _ => None,
         };
         let txn = match (want, have) {
@@ -197,7 +200,11 @@ impl Core {
 
     pub(super) fn vote(&mut self) -> Option<Job> {
         let known = self.records.votes.get(&self.options.me.id);
-        let votes = IdleVotes { workloads: self.idle.clone(), nodes: self.nodes.registrations() };
+        let votes = IdleVotes {
+            workloads: self.idle.clone(),
+            nodes: self.nodes.registrations(),
+            unknown: Map::new(),
+        };
         if !self.is_registered() || known.is_some_and(|known| known.record == votes) {
             return None;
         }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use zenvoy_shared::id::NodeId;
 use zenvoy_xds::server::Server;
 
-use super::gate::Gate;
+use super::gate::{Gate, relayed};
 use super::run::switched_types;
 use super::{Effect, Event, Switch, ToNode};
 use crate::execute::Executor;
@@ -46,9 +46,11 @@ impl Hands {
             Effect::Publish(changes) => {
                 self.xds.apply(changes);
             }
+            Effect::Relay(changes) => self.xds.snapshot(&relayed()).apply(changes),
+            Effect::EndRelay => self.xds.remove(&relayed()),
             Effect::Tell(node, session, message) => {
-                if message == ToNode::Welcome {
-                    self.gate.open(node.clone(), session);
+                if let ToNode::Welcome(routes) = message {
+                    self.gate.open(node.clone(), session, routes);
                 }
                 self.sessions.tell(&node, session, message);
             }

@@ -6,7 +6,7 @@ use zenvoy_shared::id::{DrainId, Episode, NodeEpoch, NodeId, UpstreamId, Workloa
 use zenvoy_xds::core::Change;
 
 use crate::execute::{Job, JobDone};
-use crate::model::{Fact, Term};
+use crate::model::{Fact, PodReference, Term};
 use crate::report::{Occasion, Status};
 use crate::session::{Activity, Demand, Moment, Refusal};
 use crate::store::{LeaseId, WatchEvent};
@@ -63,6 +63,8 @@ pub enum Said {
         demand: BTreeMap<UpstreamId, Demand>,
         /// What it knows of activity.
         activity: Vec<(UpstreamId, Activity)>,
+        /// The Pod that it lives in, if it does.
+        pod: Option<PodReference>,
     },
     /// The whole set of demanded upstreams.
     Demand(BTreeMap<UpstreamId, Demand>),
@@ -113,8 +115,8 @@ pub enum Cause {
 /// What a node is told on its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToNode {
-    /// It is registered: xDS may flow.
-    Welcome,
+    /// xDS may flow, with these routes.
+    Welcome(Routes),
     /// Prove that nothing runs.
     ProveQuiet {
         /// For this drain.
@@ -131,11 +133,24 @@ pub enum ToNode {
     Refuse(BTreeMap<UpstreamId, Refusal>),
 }
 
+/// What a node's Envoy is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routes {
+    /// To the pods, where they are ready: the node is registered.
+    Direct,
+    /// To the activator only: without the store the node cannot be registered, and the proxy beside it relays (rule N2).
+    Activator,
+}
+
 /// What a replica does to the world.
 #[derive(Debug)]
 pub enum Effect {
-    /// Serve these.
+    /// Serve these to nodes with direct routes.
     Publish(Vec<Change>),
+    /// Serve these to nodes with activator routes only.
+    Relay(Vec<Change>),
+    /// There are no such nodes any more: nothing is kept for them.
+    EndRelay,
     /// Tell a node, if that session still stands. `Welcome` also opens xDS for it.
     Tell(NodeId, SessionId, ToNode),
     /// The session breaks: what the node says from now on is not listened to.

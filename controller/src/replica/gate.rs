@@ -1,4 +1,4 @@
-//! Which nodes may be served xDS: those whose session is registered here (rule N3). Others wait.
+//! Which nodes may be served xDS, and with which routes: those that were welcomed (rules N2, N3). Others wait.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,17 +8,22 @@ use tonic::Status;
 use zenvoy_shared::id::NodeId;
 use zenvoy_xds::server::{Admit, Group, Peer};
 
-use super::SessionId;
+use super::{Routes, SessionId};
 use crate::port::Access;
 
 /// An Envoy whose proxy has not opened its session by then is told so.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The registered nodes.
+/// What nodes with activator routes only are served.
+pub(super) fn relayed() -> Group {
+    Group::new("relayed")
+}
+
+/// The welcomed nodes.
 #[derive(Debug)]
 pub(super) struct Gate {
     access: Access,
-    open: watch::Sender<BTreeMap<NodeId, SessionId>>,
+    open: watch::Sender<BTreeMap<NodeId, (SessionId, Routes)>>,
 }
 
 impl Gate {
@@ -27,16 +32,16 @@ impl Gate {
     }
 
     /// The node may be served as long as that session stands.
-    pub(super) fn open(&self, node: NodeId, session: SessionId) {
+    pub(super) fn open(&self, node: NodeId, session: SessionId, routes: Routes) {
         self.open.send_modify(|open| {
-            open.insert(node, session);
+            open.insert(node, (session, routes));
         });
     }
 
     /// The session is gone.
     pub(super) fn close(&self, node: &NodeId, session: SessionId) {
         self.open.send_if_modified(|open| {
-            let closes = open.get(node) == Some(&session);
+            let closes = open.get(node).is_some_and(|(known, _)| *known == session);
             if closes {
                 open.remove(node);
             }
@@ -52,8 +57,13 @@ impl Admit for Gate {
         self.access.check(&node, peer.certificates.as_ref().map(|chain| chain.as_slice()))?;
         let mut open = self.open.subscribe();
         let opened = tokio::time::timeout(PATIENCE, open.wait_for(|open| open.contains_key(&node))).await;
-        if opened.is_ok() {
-            return Ok(Group::default());
+        if let Ok(Ok(open)) = opened
+            && let Some((_, routes)) = open.get(&node)
+        {
+            return Ok(match routes {
+                Routes::Direct => Group::default(),
+                Routes::Activator => relayed(),
+            });
         }
         Err(Status::failed_precondition(format!(
             "node {node:?} has no session with this controller: Envoy must reach ADS through the zenvoy proxy beside it \

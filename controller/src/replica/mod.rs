@@ -2,6 +2,7 @@
 //!
 //! [`Core`] decides, without I/O; [`run`] gives it events and carries out its effects.
 
+mod alone;
 mod core;
 mod demand;
 mod drains;
@@ -9,6 +10,7 @@ mod due;
 mod effects;
 mod event;
 mod gate;
+mod jobs;
 mod lead;
 mod others;
 mod ports;
@@ -18,12 +20,15 @@ mod run;
 mod sessions;
 mod status;
 mod steps;
+mod tasks;
 mod tell;
 mod timeline;
+mod unreachable;
 
 pub use core::Core;
-pub use event::{Cause, Effect, Event, Now, Said, SessionId, Switch, ToNode};
+pub use event::{Cause, Effect, Event, Now, Routes, Said, SessionId, Switch, ToNode};
 pub use run::{Parts, ReplicaError, ReplicaOptions, run};
+pub use unreachable::Blocking;
 
 use std::time::Duration;
 

@@ -72,7 +72,8 @@ impl Core {
     /// Notes a change between zero and more that none of this replica's writes made. Only the leader can tell.
     pub(super) fn look_at_others(&mut self, fact: &Fact) {
         let Fact::Workload(workload, facts) = fact else { return };
-        if self.term.is_none() {
+        // Without the store a replica may wake without a record (rule W4): what is seen then proves no stranger.
+        if self.term.is_none() || !self.has_store() {
             return;
         }
         let view = self.inventory.view(workload);

@@ -1,17 +1,32 @@
 //! Port mappings: each upstream gets an activator address, and a released one rests for a while (I3). Leader only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use std::time::Duration;
+
+use serde_json::Map;
 use zenvoy_shared::id::{ActivatorAddress, UpstreamId};
 
 use super::core::{Core, Later};
 use crate::execute::{Job, Subject};
-use crate::model::{PortState, Term};
+use crate::model::{PortState, Revision, Term};
 use crate::session::Moment;
 use crate::store::{Compare, Key, Txn, Write, encode};
 
 /// Upstreams in one transaction: etcd takes 128 operations at most by default, and each needs two.
 const BATCH: usize = 32;
+
+/// Since when this replica has known that an address rests, with the write that said so. Who wrote it may have a clock
+/// that is off, so the quarantine is counted from here; another replica, or this one restarted, counts anew.
+#[derive(Debug, Default)]
+pub(super) struct Rests(BTreeMap<ActivatorAddress, (Revision, Moment)>);
+
+impl Rests {
+    /// When the quarantine of an address is over.
+    fn end(&self, address: &ActivatorAddress, quarantine: Duration) -> Option<Moment> {
+        self.0.get(address).map(|(_, since)| since.after(quarantine))
+    }
+}
 
 impl Core {
     /// The next batch of allocations, releases and ends of quarantine.
@@ -38,8 +53,10 @@ impl Core {
         let mut exhausted = BTreeSet::new();
         if unmapped.peek().is_some() {
             let ports = &self.records.ports;
-            let state = |address: &ActivatorAddress| ports.get(address).map(|port| &port.record);
-            let mut free = self.options.pool.free(state, self.now.unix_ms());
+            let (rests, now, quarantine) = (&self.rests, self.now.moment, self.options.quarantine);
+            let rested = |address: &_| rests.end(address, quarantine).is_some_and(|end| end <= now);
+            let is_taken = |address: &_| ports.contains_key(address) && !rested(address);
+            let mut free = self.options.pool.free(is_taken);
             for upstream in unmapped {
                 if batch.is_full() {
                     break;
@@ -63,18 +80,37 @@ impl Core {
             if self.inventory.upstreams().contains_key(upstream) {
                 continue;
             }
-            batch.release(upstream, address.record, address.revision, until_unix_ms);
+            // Of an address that cannot be read nothing is known, and so nothing is released.
+            let Some(port) = address.record else { continue };
+            let unknown = match self.records.ports.get(&port).and_then(|port| port.record.as_ref()) {
+                Some(PortState::Mapped { unknown, .. }) => unknown.clone(),
+                Some(PortState::Quarantined { .. }) | None => Map::new(),
+            };
+            let state = PortState::Quarantined { until_unix_ms, unknown };
+            batch.release(upstream, port, address.revision, &state);
+        }
+    }
+
+    /// The record of an address changed.
+    pub(super) fn look_at_rest(&mut self, address: ActivatorAddress) {
+        match self.records.ports.get(&address) {
+            Some(port) if matches!(port.record, Some(PortState::Quarantined { .. })) => {
+                let known = self.rests.0.get(&address).is_some_and(|(at, _)| *at == port.revision);
+                if !known {
+                    self.rests.0.insert(address, (port.revision, self.now.moment));
+                }
+            }
+            _ => drop(self.rests.0.remove(&address)),
         }
     }
 
     /// Records of quarantines that are over are not kept.
     fn end_quarantines(&mut self, batch: &mut Batch) {
-        let now = self.now.unix_ms();
-        let mut next: Option<u64> = None;
+        let mut next: Option<Moment> = None;
         for (address, port) in &self.records.ports {
-            let PortState::Quarantined { until_unix_ms } = port.record else { continue };
-            if until_unix_ms > now {
-                next = Some(next.map_or(until_unix_ms, |next| next.min(until_unix_ms)));
+            let Some(end) = self.rests.end(address, self.options.quarantine) else { continue };
+            if end > self.now.moment {
+                next = Some(next.map_or(end, |next| next.min(end)));
             } else if !batch.is_full() && batch.leaves(address) {
                 let key = Key::PortByAddress(*address);
                 batch.txn.compares.push(Compare::WrittenAt(key.clone(), port.revision));
@@ -82,9 +118,7 @@ impl Core {
             }
         }
         if let Some(next) = next {
-            let wait = std::time::Duration::from_millis(next.saturating_sub(now).saturating_add(1));
-            let at: Moment = self.now.moment.after(wait);
-            self.later.by(Later::Subject(Subject::Ports), at);
+            self.later.by(Later::Subject(Subject::Ports), next);
         }
     }
 }
@@ -111,19 +145,14 @@ impl Batch {
         !self.txn.writes.iter().any(|write| matches!(write, Write::Put(put, ..) if *put == key))
     }
 
-    fn map(
-        &mut self,
-        upstream: &UpstreamId,
-        address: ActivatorAddress,
-        rested: Option<crate::model::Revision>,
-    ) {
+    fn map(&mut self, upstream: &UpstreamId, address: ActivatorAddress, rested: Option<Revision>) {
         let (by_address, by_upstream) = (Key::PortByAddress(address), Key::PortByUpstream(upstream.clone()));
         self.txn.compares.push(match rested {
             Some(revision) => Compare::WrittenAt(by_address.clone(), revision),
             None => Compare::Absent(by_address.clone()),
         });
         self.txn.compares.push(Compare::Absent(by_upstream.clone()));
-        let state = PortState::Mapped { upstream: upstream.clone() };
+        let state = PortState::Mapped { upstream: upstream.clone(), unknown: Map::new() };
         self.add([
             Write::Put(by_address, encode(&state), None),
             Write::Put(by_upstream, encode(&address), None),
@@ -134,16 +163,15 @@ impl Batch {
         &mut self,
         upstream: &UpstreamId,
         address: ActivatorAddress,
-        revision: crate::model::Revision,
-        until_unix_ms: u64,
+        revision: Revision,
+        state: &PortState,
     ) {
         let by_upstream = Key::PortByUpstream(upstream.clone());
         self.txn.compares.push(Compare::WrittenAt(by_upstream.clone(), revision));
-        let state = PortState::Quarantined { until_unix_ms };
-        self.add([Write::Put(Key::PortByAddress(address), encode(&state), None), Write::Delete(by_upstream)]);
+        self.add([Write::Put(Key::PortByAddress(address), encode(state), None), Write::Delete(by_upstream)]);
     }
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
 use prost::Message;
 use zenvoy_shared::id::{UpstreamId, WorkloadId};
 use zenvoy_shared::proto::HELD_UPSTREAM;
@@ -41,6 +42,15 @@ pub(super) struct Published {
     pub(super) lost: BTreeMap<UpstreamId, Problem>,
     /// Upstreams for which there is no activator address left.
     pub(super) exhausted: BTreeSet<UpstreamId>,
+    /// There are nodes with activator routes only, for whom everything is published as well.
+    relays: bool,
+}
+
+/// What all upstreams share.
+struct Shared {
+    routes: Change,
+    listeners: BTreeMap<String, Change>,
+    lost: BTreeMap<UpstreamId, Problem>,
 }
 
 impl Core {
@@ -101,7 +111,7 @@ impl Core {
             }
         }
         self.shared_resources(&mut changes);
-        self.effect(Effect::Publish(changes));
+        self.publish(changes);
         if !std::mem::replace(&mut self.published.whole, true) {
             self.look_at_everything();
         }
@@ -109,26 +119,35 @@ impl Core {
     }
 
     fn shared_resources(&mut self, changes: &mut Vec<Change>) {
+        let Shared { routes, listeners, lost } = self.shared();
+        changes.push(routes);
+        let names: BTreeSet<String> = listeners.keys().cloned().collect();
+        for gone in self.published.listeners.difference(&names) {
+            changes.push(change(type_url::LISTENER, gone.clone(), None));
+        }
+        changes.extend(listeners.into_values());
+        let losers: Vec<UpstreamId> = lost.keys().chain(self.published.lost.keys()).cloned().collect();
+        self.published.listeners = names;
+        self.published.lost = lost;
+        losers.iter().for_each(|loser| self.report_upstream(loser));
+    }
+
+    fn shared(&self) -> Shared {
         let upstreams = self.inventory.upstreams();
         let options = self.options.listeners;
         let settled = settle(upstreams, options, &self.options.names);
         let routes = route_configuration(&settled.domains, |id| Some(upstreams.get(id)?.spec.clone()));
-        changes.push(set(type_url::ROUTES, ROUTE_CONFIGURATION.into(), &routes));
         let mut listeners = vec![http_listener(options)];
         listeners.extend(tls_listener(options, &settled.server_names));
         listeners.extend(settled.ports.iter().map(|(port, id)| tcp_listener(options, id, *port)));
-        let names: BTreeSet<String> = listeners.iter().map(|listener| listener.name.clone()).collect();
-        for gone in self.published.listeners.difference(&names) {
-            changes.push(change(type_url::LISTENER, gone.clone(), None));
+        let named = |listener: Listener| {
+            (listener.name.clone(), set(type_url::LISTENER, listener.name.clone(), &listener))
+        };
+        Shared {
+            routes: set(type_url::ROUTES, ROUTE_CONFIGURATION.into(), &routes),
+            listeners: listeners.into_iter().map(named).collect(),
+            lost: settled.lost,
         }
-        changes.extend(
-            listeners.iter().map(|listener| set(type_url::LISTENER, listener.name.clone(), listener)),
-        );
-        let losers: Vec<UpstreamId> =
-            settled.lost.keys().chain(self.published.lost.keys()).cloned().collect();
-        self.published.listeners = names;
-        self.published.lost = settled.lost;
-        losers.iter().for_each(|loser| self.report_upstream(loser));
     }
 
     /// A workload's traffic moves: endpoints and verdicts of its upstreams, at once.
@@ -138,9 +157,7 @@ impl Core {
             view.upstreams.iter().filter(|upstream| self.published.upstreams.contains(upstream.id));
         let changes: Vec<Change> =
             published.flat_map(|upstream| self.traffic_of(upstream.id, upstream.facts)).collect();
-        if !changes.is_empty() {
-            self.effect(Effect::Publish(changes));
-        }
+        self.publish(changes);
     }
 
     /// Proxies learn of a new activator address at once, so that they accept on it before any Envoy sends anything there.
@@ -151,8 +168,58 @@ impl Core {
             .filter(known)
             .filter_map(|id| Some(self.held_of(id, self.inventory.upstreams().get(id)?)))
             .collect();
-        if !held.is_empty() {
-            self.effect(Effect::Publish(held));
+        self.publish(held);
+    }
+
+    fn publish(&mut self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        if self.published.relays {
+            let relayed = changes.iter().cloned().map(|change| self.relayed(change)).collect();
+            self.effect(Effect::Relay(relayed));
+        }
+        self.effect(Effect::Publish(changes));
+    }
+
+    /// What a node with activator routes only is given in place of a change (rule N2).
+    fn relayed(&self, change: Change) -> Change {
+        if *change.type_url.0 != *type_url::ENDPOINTS || change.content.is_none() {
+            return change;
+        }
+        match change.name.parse() {
+            Ok(upstream) => self.to_activator(&upstream),
+            Err(_) => change,
+        }
+    }
+
+    fn to_activator(&self, id: &UpstreamId) -> Change {
+        let to = assignment(id, &Route::Activator { drain: None }, self.records.address(id));
+        set(type_url::ENDPOINTS, id.to_string(), &to)
+    }
+
+    /// From now on there is such a node: it is given everything.
+    pub(super) fn begin_relay(&mut self) {
+        if std::mem::replace(&mut self.published.relays, true) {
+            return;
+        }
+        let mut changes = Vec::new();
+        let all = self.inventory.upstreams().iter();
+        for (id, facts) in all.filter(|(id, _)| self.published.upstreams.contains(id)) {
+            changes.push(set(type_url::CLUSTER, id.to_string(), &cluster(id, &facts.spec)));
+            changes.push(self.to_activator(id));
+            changes.push(self.held_of(id, facts));
+        }
+        let shared = self.shared();
+        changes.push(shared.routes);
+        changes.extend(shared.listeners.into_values());
+        self.effect(Effect::Relay(changes));
+    }
+
+    /// There is none any more.
+    pub(super) fn end_relay(&mut self) {
+        if std::mem::take(&mut self.published.relays) {
+            self.effect(Effect::EndRelay);
         }
     }
 
@@ -182,7 +249,14 @@ impl Core {
                 let view = self.inventory.view(workload);
                 let endpoints = view.upstreams.iter().find(|upstream| upstream.id == id);
                 let endpoints = endpoints.map_or(&[][..], |upstream| upstream.endpoints);
-                (view.route(&UpstreamView { id, facts, endpoints }), client_pause(&view))
+                let route = match (
+                    view.route(&UpstreamView { id, facts, endpoints }),
+                    self.alone.refused(workload),
+                ) {
+                    (Route::Activator { drain: None }, Some(refused)) => Route::Fail(refused.clone()),
+                    (route, _) => route,
+                };
+                (route, client_pause(&view))
             }
         }
     }

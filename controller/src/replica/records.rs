@@ -1,10 +1,11 @@
 //! The records of the store beside wakes and drains, as the watch and the own writes bring them. Steps may arrive twice and
 //! out of order (an own write is known before the watch brings it); the revision of each key tells what is newer. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
-use zenvoy_shared::id::{ActivatorAddress, ControllerId, NodeId, UpstreamId, WorkloadId};
+use serde_json::Map;
+use zenvoy_shared::id::{ActivatorAddress, ControllerId, NodeEpoch, NodeId, UpstreamId, WorkloadId};
 
 use crate::model::{
     DrainAck, DrainRecord, IdleVotes, NodeRecord, PortState, Replica, Revision, Versioned, WakeRecord,
@@ -25,14 +26,10 @@ pub(super) enum Record {
     Votes(IdleVotes),
 }
 
-/// Reads the record of an entry; what a later version wrote in another form is left alone.
-pub(super) fn read(entry: &Entry) -> Option<Record> {
-    fn json<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+/// Reads the record of an entry. What a later version wrote in another form is unknown, which is not the same as absent.
+pub(super) fn read(entry: &Entry) -> Result<Record, serde_json::Error> {
+    fn json<T: DeserializeOwned>(entry: &Entry) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&entry.value)
-            .inspect_err(|error| {
-                tracing::warn!(key = %entry.key, %error, "a record cannot be read and is ignored; was it written by a later version?");
-            })
-            .ok()
     }
     match &entry.key {
         Key::Leader => json(entry).map(Record::Leader),
@@ -53,8 +50,10 @@ pub(super) struct Records {
     pub(super) leader: Option<Versioned<Replica>>,
     pub(super) controllers: BTreeMap<ControllerId, Versioned<Replica>>,
     pub(super) nodes: BTreeMap<NodeId, Versioned<NodeRecord>>,
-    pub(super) ports: BTreeMap<ActivatorAddress, Versioned<PortState>>,
-    pub(super) addresses: BTreeMap<UpstreamId, Versioned<ActivatorAddress>>,
+    /// `None`: it is used for something unknown.
+    pub(super) ports: BTreeMap<ActivatorAddress, Versioned<Option<PortState>>>,
+    /// `None`: there is one, and it cannot be read.
+    pub(super) addresses: BTreeMap<UpstreamId, Versioned<Option<ActivatorAddress>>>,
     pub(super) acks: BTreeMap<WorkloadId, BTreeMap<ControllerId, Versioned<DrainAck>>>,
     pub(super) votes: BTreeMap<ControllerId, Versioned<IdleVotes>>,
 }
@@ -72,9 +71,11 @@ impl Records {
                 newer(&mut self.controllers, id, record, revision);
             }
             (Key::Node(id), Record::Node(record)) => newer(&mut self.nodes, id, record, revision),
-            (Key::PortByAddress(at), Record::Port(record)) => newer(&mut self.ports, at, record, revision),
+            (Key::PortByAddress(at), Record::Port(record)) => {
+                newer(&mut self.ports, at, Some(record), revision);
+            }
             (Key::PortByUpstream(id), Record::Address(record)) => {
-                newer(&mut self.addresses, id, record, revision);
+                newer(&mut self.addresses, id, Some(record), revision);
             }
             (Key::DrainAck(workload, id), Record::Ack(record)) => {
                 newer(self.acks.entry(workload).or_default(), id, record, revision);
@@ -82,6 +83,43 @@ impl Records {
             (Key::IdleVotes(id), Record::Votes(record)) => newer(&mut self.votes, id, record, revision),
             _ => {}
         }
+    }
+
+    /// There is a record that cannot be read (rule L4), of another kind than a wake or drain. Who it is about counts, and
+    /// what it says does not: a replica that has not voted, a node that nobody vouches for, an address in use.
+    pub(super) fn set_unreadable(&mut self, key: Key, revision: Revision) {
+        let stranger = |id| Replica {
+            id,
+            address: String::new(),
+            version: String::new(),
+            protocol_level: 0,
+            unknown: Map::new(),
+        };
+        match key {
+            Key::Leader => {
+                self.set(Key::Leader, Record::Leader(stranger(ControllerId(String::new()))), revision);
+            }
+            Key::Controller(id) => newer(&mut self.controllers, id.clone(), stranger(id), revision),
+            Key::Node(id) => {
+                let (epoch, controller) = (NodeEpoch(String::new()), ControllerId(String::new()));
+                newer(
+                    &mut self.nodes,
+                    id,
+                    NodeRecord { epoch, controller, pod: None, unknown: Map::new() },
+                    revision,
+                );
+            }
+            Key::PortByAddress(at) => newer(&mut self.ports, at, None, revision),
+            Key::PortByUpstream(id) => newer(&mut self.addresses, id, None, revision),
+            // What was said before is taken back.
+            key @ (Key::DrainAck(..) | Key::IdleVotes(_)) => self.remove(&key, revision),
+            Key::Wake(_) | Key::Drain(_) => {}
+        }
+    }
+
+    /// Which record forms every live replica can read (rule L4); `None` while there is no replica.
+    pub(super) fn common_level(&self) -> Option<u32> {
+        self.controllers.values().map(|replica| replica.record.protocol_level).min()
     }
 
     /// Takes out what was deleted at `revision`, unless it is known to have been written later.
@@ -125,7 +163,7 @@ impl Records {
 
     /// The activator address of an upstream.
     pub(super) fn address(&self, upstream: &UpstreamId) -> Option<ActivatorAddress> {
-        self.addresses.get(upstream).map(|address| address.record)
+        self.addresses.get(upstream).and_then(|address| address.record)
     }
 
     /// The acknowledgements of a workload's drain, with the comparisons that hold as long as none changes.
@@ -147,6 +185,16 @@ impl Records {
                 .controllers
                 .keys()
                 .all(|id| self.votes.get(id).is_some_and(|votes| votes.record.workloads.contains(workload)))
+    }
+
+    /// The nodes that count and that no live replica speaks for as they are registered now.
+    pub(super) fn unspoken_for(&self) -> BTreeSet<NodeId> {
+        let live = || self.votes.iter().filter(|(id, _)| self.controllers.contains_key(*id));
+        let spoken = |node: &NodeId, at: Revision| {
+            live().any(|(_, votes)| votes.record.nodes.get(&node.0) == Some(&at))
+        };
+        let silent = self.nodes.iter().filter(|(node, record)| !spoken(node, record.revision));
+        silent.map(|(node, _)| node.clone()).collect()
     }
 
     /// Whether the votes of live replicas speak for every node that counts, as it is registered now. Of a node whose

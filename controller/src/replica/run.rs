@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tracing::{debug, info, warn};
@@ -19,17 +18,18 @@ use zenvoy_xds::server::Server;
 
 use super::effects::Hands;
 use super::gate::Gate;
-use super::{Core, CoreOptions, Event, Now};
+use super::tasks::Tasks;
+use super::{Blocking, Core, CoreOptions, Event, Now};
 use crate::admin::{self, Lacks};
 use crate::execute::Executor;
-use crate::leader::{self, Electing};
+use crate::leader::{Candidate, Electing, Standing};
 use crate::model::{Fact, Replica};
 use crate::plan::ports::PortPool;
 use crate::port::Port;
 use crate::report::Reporter;
 use crate::session::{DemandQuota, Moment, SessionService};
 use crate::source::{Scaler, Source, SourceError};
-use crate::store::{LeaseId, Room, Store, WatchEvent, keep_lease};
+use crate::store::{LeaseId, Room, Store, StoreError, WatchEvent, keep_lease};
 use crate::translate::{ListenerOptions, Names, type_url};
 
 /// Which record forms this build can read (rule L4).
@@ -100,6 +100,9 @@ pub enum ReplicaError {
     /// The source ended.
     #[error("the source of facts ended: {0}")]
     Source(#[from] SourceError),
+    /// The store is another one than before.
+    #[error("{0}; this replica starts again on what is there")]
+    Store(#[from] StoreError),
     /// A part of the process ended that must not.
     #[error("{0} ended unexpectedly; this is a fault of zenvoy, please report it")]
     Died(&'static str),
@@ -129,7 +132,8 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     };
     let me = options.me();
     info!(controller = %me.id, listen = %options.listen, "the replica starts");
-    let clock = Clock(Instant::now());
+    let started = Instant::now();
+    let clock = Clock(started);
     let port = Port::new(options.tls.clone());
     let gate = Arc::new(Gate::new(port.access()));
     let xds = Server::builder().admit(gate.clone()).build();
@@ -139,29 +143,38 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     let sessions =
         SessionService::new(me.id.to_string(), port.access(), urgent.clone(), move || clock.moment());
     let (lacks, lacks_state) = watch::channel(Lacks::EVERYTHING);
-    let (reachable, reachable_state) = watch::channel(false);
+    let (heard, hears) = watch::channel(None);
+    let (standing, standing_state) = watch::channel(Standing::Follows);
+    let (blocking, blocking_state) = watch::channel(Vec::new());
 
-    let mut tasks = Tasks { set: JoinSet::new(), stop: stop.clone() };
+    let mut tasks = Tasks::until(stop.clone());
     if let Some(listener) = admin_listener {
         let on = admin::Parts { source: parts.source.describe(), store: parts.store.describe() };
-        let state =
-            admin::State::new(me.clone(), on, lacks_state, xds.clone(), sessions.clone(), port.clone());
+        let seen = admin::Seen { lacks: lacks_state, blocking: blocking_state, standing: standing_state };
+        let state = admin::State::new(me.clone(), on, seen, xds.clone(), sessions.clone(), port.clone());
         tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
     }
     tasks.spawn("the xDS server", serve(port, listener, xds.clone(), sessions.clone(), stop.clone()));
     tasks.spawn("the source", source(parts.source, facts, stop.clone()));
-    let keeping = keep_lease(parts.store.clone(), options.lease_ttl, lease, stop.clone());
+    let keeping = keep_lease(parts.store.clone(), options.lease_ttl, lease, heard, stop.clone());
     tasks.spawn("the lease", done(keeping));
     let Some((snapshot, steps)) = loaded(parts.store.as_ref(), &stop).await else { return tasks.end().await };
-    let election = Candidacy { store: parts.store.clone(), me: me.clone(), reachable: reachable_state };
-    tasks.spawn("the election", done(election.run(parts.electing, urgent.clone(), stop.clone())));
+    let candidate = Candidate {
+        store: parts.store.clone(),
+        me: me.clone(),
+        started: started.into(),
+        heard: hears,
+        events: urgent.clone(),
+        standing,
+    };
+    tasks.spawn("the election", elect(candidate, parts.electing, stop.clone()));
     let executor = Executor::new(parts.store, parts.scaler);
     let mind = Mind {
         core: Core::new(options.core(me)),
         hands: Hands::new(xds, sessions, gate, parts.reporter, executor, urgent),
         clock,
         lacks,
-        reachable,
+        blocking,
     };
     let inputs = Inputs { urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
     tasks.spawn("the core", mind.live(WatchEvent::Resync(snapshot), inputs, stop));
@@ -198,30 +211,20 @@ async fn done(task: impl Future<Output = ()>) -> Result<(), ReplicaError> {
     Ok(())
 }
 
+async fn elect(
+    candidate: Candidate,
+    electing: Electing,
+    stop: CancellationToken,
+) -> Result<(), ReplicaError> {
+    Ok(candidate.run(electing, stop).await?)
+}
+
 async fn source(
     source: Box<dyn Source>,
     facts: mpsc::Sender<Fact>,
     stop: CancellationToken,
 ) -> Result<(), ReplicaError> {
     Ok(source.run(facts, stop).await?)
-}
-
-/// What a replica stands for election with.
-struct Candidacy {
-    store: Arc<dyn Store>,
-    me: Replica,
-    reachable: watch::Receiver<bool>,
-}
-
-impl Candidacy {
-    async fn run(self, electing: Electing, events: mpsc::Sender<Event>, stop: CancellationToken) {
-        match electing {
-            Electing::Alone => leader::lead_alone(self.store, self.me, events, stop).await,
-            Electing::Lease(lease) => {
-                leader::elect(lease, self.store, self.me, self.reachable, events, stop).await;
-            }
-        }
-    }
 }
 
 async fn listen(address: SocketAddr, what: &'static str) -> Result<TcpListener, ReplicaError> {
@@ -270,42 +273,6 @@ async fn serve(
     Ok(port.serve(listener, services, stop).await?)
 }
 
-/// Tasks of which none may end before `stop`.
-struct Tasks {
-    set: JoinSet<(&'static str, Result<(), ReplicaError>)>,
-    stop: CancellationToken,
-}
-
-impl Tasks {
-    fn spawn(
-        &mut self,
-        name: &'static str,
-        task: impl Future<Output = Result<(), ReplicaError>> + Send + 'static,
-    ) {
-        self.set.spawn(async move { (name, task.await) });
-    }
-
-    /// Waits for the first end; on a fault, or `stop`, all end.
-    async fn end(mut self) -> Result<(), ReplicaError> {
-        let mut result = Ok(());
-        while let Some(ended) = self.set.join_next().await {
-            let fault = match ended {
-                Ok((_, Err(error))) => Some(error),
-                Ok((name, Ok(()))) if !self.stop.is_cancelled() => Some(ReplicaError::Died(name)),
-                Ok((_, Ok(()))) => None,
-                Err(_) => Some(ReplicaError::Died("a task")),
-            };
-            if let Some(fault) = fault
-                && result.is_ok()
-            {
-                result = Err(fault);
-                self.stop.cancel();
-            }
-        }
-        result
-    }
-}
-
 struct Inputs {
     urgent: mpsc::Receiver<Event>,
     facts: mpsc::Receiver<Fact>,
@@ -331,7 +298,7 @@ struct Mind {
     hands: Hands,
     clock: Clock,
     lacks: watch::Sender<Lacks>,
-    reachable: watch::Sender<bool>,
+    blocking: watch::Sender<Vec<Blocking>>,
 }
 
 impl Mind {
@@ -360,14 +327,17 @@ impl Mind {
     }
 
     fn think(&mut self, event: Event) {
-        if let Event::Lease(lease) = &event {
-            self.reachable.send_replace(lease.is_some());
-        }
         for effect in self.core.handle(event, self.clock.now()) {
             self.hands.carry_out(effect);
         }
         let lacks = self.core.lacks();
         self.lacks.send_if_modified(|known| std::mem::replace(known, lacks) != lacks);
+        let blocking = self.core.blocking();
+        self.blocking.send_if_modified(|known| {
+            let changed = *known != blocking;
+            *known = blocking;
+            changed
+        });
     }
 }
 

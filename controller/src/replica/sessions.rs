@@ -7,9 +7,9 @@ use serde_json::Map;
 use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
 
 use super::core::Core;
-use super::event::{Effect, Said, SessionId, ToNode};
+use super::event::{Effect, Routes, Said, SessionId, ToNode};
 use crate::execute::{Job, Subject};
-use crate::model::{NodeRecord, Revision};
+use crate::model::{NodeRecord, PodReference, Revision};
 use crate::session::{Demand, Judged, Refusal};
 use crate::store::{Compare, Key, LeaseId, Txn, Write, encode};
 
@@ -17,20 +17,34 @@ use crate::store::{Compare, Key, LeaseId, Txn, Write, encode};
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
+    /// The Pod that the node says it lives in.
+    pod: Option<PodReference>,
     /// The write of its `nodes/` key, once answered.
     registered: Option<Revision>,
-    /// The watch has passed that write: the node may be served (rule N3).
-    pub(super) welcomed: bool,
+    pub(super) served: Served,
+}
+
+/// How far a node is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Served {
+    /// It waits for its registration.
+    NotYet,
+    /// With activator routes only, since it cannot be registered (rule N2).
+    Relayed,
+    /// The watch has passed its registration: with direct routes (rule N3).
+    Fully,
+    /// The session is being ended, and another will come.
+    Ending,
 }
 
 impl Core {
     pub(super) fn said(&mut self, node: NodeId, session: SessionId, said: Said) {
-        if let Said::Opened { epoch, demand, activity } = said {
+        if let Said::Opened { epoch, demand, activity, pod } = said {
             if let Some(old) = self.sessions.get(&node) {
                 let old = old.id;
                 self.effect(Effect::Hang(node.clone(), old));
             }
-            let opened = Session { id: session, registered: None, welcomed: false };
+            let opened = Session { id: session, pod, registered: None, served: Served::NotYet };
             self.leaving.remove(&node);
             self.sessions.insert(node.clone(), opened);
             let judged = self.judge(&node, demand);
@@ -38,6 +52,8 @@ impl Core {
             self.refuse(&node, session, judged.refused);
             self.proofs.forget_node(&node);
             self.look(&Subject::Node(node));
+            self.relay_to_waiting();
+            self.relay_ends();
             self.demand_changed(&demanded);
             self.look_at_all_idleness();
             return;
@@ -109,6 +125,7 @@ impl Core {
         if let Some(session) = self.sessions.remove(node) {
             self.effect(Effect::Hang(node.clone(), session.id));
         }
+        self.relay_ends();
         let demanded = self.nodes.close(node);
         self.proofs.forget_node(node);
         self.look(&Subject::Votes);
@@ -162,13 +179,13 @@ impl Core {
             return None;
         }
         let session = self.sessions.get(node)?;
-        if session.registered.is_some() || !self.is_ready() {
+        if session.registered.is_some() || !self.is_ready() || self.lease.is_none() {
             return None;
         }
         let epoch = self.nodes.get(node)?.epoch.clone();
-        let record = NodeRecord { epoch, controller: self.options.me.id.clone(), unknown: Map::new() };
-        let txn = Txn { writes: vec![Write::Put(key, encode(&record), None)], ..Txn::default() };
-        Self::job(Subject::Node(node.clone()), txn)
+        let (controller, pod) = (self.options.me.id.clone(), session.pod.clone());
+        let record = NodeRecord { epoch, controller, pod, unknown: Map::new() };
+        Some(Job::Register { node: node.clone(), record })
     }
 
     /// A node's record was written; it counts only if it says what the session of now says.
@@ -186,31 +203,56 @@ impl Core {
         }
     }
 
-    /// Serves the nodes whose registration the watch has passed (rule N3).
+    /// Serves the nodes whose registration the watch has passed (rule N3). One that was served without direct routes
+    /// begins anew: its streams are of another group.
     pub(super) fn welcome(&mut self) {
         let watched = self.watched;
-        let mut welcomed = Vec::new();
+        let passed = |session: &Session| session.registered.is_some_and(|registered| registered <= watched);
+        let mut passed_now = Vec::new();
         for (node, session) in &mut self.sessions {
-            if !session.welcomed && session.registered.is_some_and(|registered| registered <= watched) {
-                session.welcomed = true;
-                welcomed.push((node.clone(), session.id));
+            match session.served {
+                Served::NotYet if passed(session) => session.served = Served::Fully,
+                Served::Relayed if passed(session) => session.served = Served::Ending,
+                _ => continue,
+            }
+            passed_now.push((node.clone(), session.id, session.served));
+        }
+        for (node, session, served) in passed_now {
+            if served == Served::Fully {
+                tracing::info!(%node, "the node is registered and served");
+                self.effect(Effect::Tell(node, session, ToNode::Welcome(Routes::Direct)));
+                self.look_at_all_proofs();
+            } else {
+                tracing::info!(%node, "the store answers again: the node begins anew, with direct routes");
+                self.effect(Effect::Hang(node, session));
             }
         }
-        for (node, session) in welcomed {
-            tracing::info!(%node, "the node is registered and served");
-            self.effect(Effect::Tell(node, session, ToNode::Welcome));
-            self.look_at_all_proofs();
+    }
+
+    /// What was published for nodes without direct routes goes with the last of them.
+    fn relay_ends(&mut self) {
+        let relays = |session: &Session| matches!(session.served, Served::Relayed | Served::Ending);
+        if !self.sessions.values().any(relays) {
+            self.end_relay();
         }
     }
 
     /// A replica or node came or went, or a replica voted.
     pub(super) fn membership_changed(&mut self, key: &Key) {
+        let level = self.records.common_level();
+        if std::mem::replace(&mut self.common_level, level) != level {
+            tracing::info!(level, "this is the protocol level of all live replicas");
+        }
+        self.look_at_unreachable();
         match key {
             Key::IdleVotes(_) => {
                 self.look(&Subject::Votes);
                 self.look_at_led();
             }
-            Key::Controller(id) if *id == self.options.me.id => self.look_at_everything(),
+            Key::Controller(id) if *id == self.options.me.id => {
+                self.was_registered |= self.is_registered();
+                self.look_at_everything();
+            }
             Key::Controller(_) | Key::Node(_) => {
                 self.look_at_led();
                 self.look_at_own_node(key);

@@ -57,7 +57,10 @@ impl Core {
             return Some(problem);
         }
         self.unserved(id).or_else(|| match &facts.target {
-            Target::Workload(workload) => self.late(workload),
+            Target::Workload(workload) => self
+                .unreadable(workload, false)
+                .or_else(|| self.awaited_drain(workload))
+                .or_else(|| self.late(workload)),
             Target::Unresolved(_) => None,
         })
     }
@@ -76,9 +79,25 @@ impl Core {
         self.published.lost.get(id).cloned()
     }
 
+    /// A record of the workload is of a later version (rule L4): it is not woken, while it is down, or not drained, while it
+    /// is up.
+    fn unreadable(&self, workload: &WorkloadId, up: bool) -> Option<Problem> {
+        let view = self.inventory.view(workload);
+        (view.is_unreadable && view.has_usable() == up).then(|| Problem {
+            reason: "RecordUnreadable".into(),
+            message: format!(
+                "a later version of zenvoy wrote the wake or drain record of {workload}; this version neither wakes nor drains \
+                 it. Upgrade all controllers"
+            ),
+        })
+    }
+
     /// `DrainsPaused`: said only while it holds.
     fn drains_paused(&self, facts: &UpstreamFacts) -> Option<Condition> {
         let Target::Workload(workload) = &facts.target else { return None };
+        if let Some(problem) = self.unreadable(workload, true) {
+            return Some(Condition { kind: "DrainsPaused", holds: true, problem });
+        }
         self.is_left_alone(workload).then(|| Condition {
             kind: "DrainsPaused",
             holds: true,

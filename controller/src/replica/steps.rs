@@ -62,7 +62,16 @@ impl Core {
 
     pub(super) fn put(&mut self, entry: Entry) -> Touched {
         let revision = entry.mod_revision;
-        let Some(record) = records::read(&entry) else { return Touched::default() };
+        let record = match records::read(&entry) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::warn!(
+                    key = %entry.key, %error,
+                    "a record cannot be read: a later version wrote it; nothing is done about what it is on until it is written anew"
+                );
+                return self.put_unreadable(entry.key, revision);
+            }
+        };
         match (entry.key, record) {
             (Key::Wake(workload), Record::Wake(record)) => {
                 self.inventory.set_wake(&workload, Versioned { record, revision })
@@ -72,6 +81,17 @@ impl Core {
             }
             (key, record) => {
                 self.records.set(key.clone(), record, revision);
+                self.record_changed(&key)
+            }
+        }
+    }
+
+    fn put_unreadable(&mut self, key: Key, revision: Revision) -> Touched {
+        match key {
+            Key::Wake(workload) => self.inventory.unreadable_wake(&workload, revision),
+            Key::Drain(workload) => self.inventory.unreadable_drain(&workload, revision),
+            key => {
+                self.records.set_unreadable(key.clone(), revision);
                 self.record_changed(&key)
             }
         }
@@ -100,7 +120,8 @@ impl Core {
             }
             Key::Controller(_) | Key::Node(_) | Key::IdleVotes(_) => self.membership_changed(key),
             Key::Leader => self.leader_changed(),
-            Key::PortByAddress(_) | Key::Wake(_) | Key::Drain(_) => {}
+            Key::PortByAddress(address) => self.look_at_rest(*address),
+            Key::Wake(_) | Key::Drain(_) => {}
         }
         touched
     }

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use zenvoy_shared::id::{Episode, WorkloadId};
+use zenvoy_shared::id::{Episode, NodeId, WorkloadId};
 
 use super::core::Core;
 use super::event::{Cause, Effect, Now, Switch};
+use super::sessions::Served;
 use crate::report::{Happening, Occasion, WakeTimeline};
 
 /// The wakes that go on.
@@ -133,7 +134,9 @@ impl Core {
         }
         let Some(episode) = self.timelines.ready(workload, self.now) else { return };
         let upstreams = self.upstreams_of(workload);
-        if let Some(node) = self.nodes.demanding(&upstreams).cloned() {
+        let served =
+            |node: &NodeId| self.sessions.get(node).is_some_and(|session| session.served == Served::Fully);
+        if let Some(node) = self.nodes.demanding(&upstreams).filter(|node| served(node)).cloned() {
             self.timelines.asked(workload);
             let switch = Switch { workload: workload.clone(), upstreams, cause: Cause::Wake(episode) };
             self.effect(Effect::AwaitApplied(node, switch));

@@ -61,7 +61,7 @@ pub enum Happening {
     WakeFailed(Problem),
     /// What the user configured is not there to be had: a host or port of another upstream, an activator address.
     Unserved(Problem),
-    /// It is scaled to zero and nothing of it runs.
+    /// It is scaled to zero; what still ends of it gets no traffic.
     Slept,
     /// A drain was withdrawn before its commit.
     DrainCancelled {

@@ -11,7 +11,7 @@ use crate::model::Revision;
 const MOST_UPSTREAMS: usize = 65_536;
 
 /// A moment on this replica's monotonic clock, since an origin of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Moment(pub Duration);
 
 impl Moment {

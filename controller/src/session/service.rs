@@ -11,14 +11,15 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
-use zenvoy_shared::id::{DrainId, NodeEpoch, NodeId, UpstreamId};
+use zenvoy_shared::id::{DrainId, NodeEpoch, NodeId, Uid, UpstreamId};
 use zenvoy_shared::proto::sessions_server::{Sessions, SessionsServer};
 use zenvoy_shared::proto::upstream_activity::State;
 use zenvoy_shared::proto::{self, ControllerMessage, NodeMessage, controller_message, node_message};
 
 use super::{Activity, Demand, Moment, Refusal};
+use crate::model::PodReference;
 use crate::port::Access;
-use crate::replica::{Event, Said, SessionId, ToNode};
+use crate::replica::{Event, Routes, Said, SessionId, ToNode};
 
 /// Messages to a node that wait to be taken; a node that lets them pile up has its session ended.
 const OUTBOX: usize = 256;
@@ -124,7 +125,10 @@ impl Inner {
     fn wire(&self, message: ToNode) -> controller_message::Message {
         use controller_message::Message;
         match message {
-            ToNode::Welcome => Message::Welcome(proto::Welcome { controller: self.controller.clone() }),
+            ToNode::Welcome(routes) => Message::Welcome(proto::Welcome {
+                controller: self.controller.clone(),
+                relayed: routes == Routes::Activator,
+            }),
             ToNode::ProveQuiet { drain, upstreams } => Message::ProveQuiet(proto::ProveQuiet {
                 drain_id: drain.0,
                 upstreams: upstreams.iter().map(ToString::to_string).collect(),
@@ -246,6 +250,7 @@ impl Inner {
             epoch: NodeEpoch(hello.epoch),
             demand: demand(hello.demand.unwrap_or_default()),
             activity: activity(hello.activity.unwrap_or_default(), (self.now)()),
+            pod: hello.pod.map(pod).transpose()?,
         };
         Ok((NodeId(hello.node), opened))
     }
@@ -271,6 +276,22 @@ fn demand_refused(refused: BTreeMap<UpstreamId, Refusal>) -> proto::DemandRefuse
         retry_after_ms: u64::try_from(refusal.retry_after().as_millis()).unwrap_or(u64::MAX),
     });
     proto::DemandRefused { refused: each.collect() }
+}
+
+/// Names go into paths of the API server's: nothing but names is taken.
+fn pod(said: proto::PodReference) -> Result<PodReference, Status> {
+    let fits = |text: &str| {
+        !text.is_empty()
+            && text.len() <= MAX_NODE_NAME
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
+    };
+    if [&said.namespace, &said.name, &said.uid].into_iter().all(|text| fits(text)) {
+        return Ok(PodReference { namespace: said.namespace, name: said.name, uid: Uid(said.uid) });
+    }
+    Err(Status::invalid_argument(format!(
+        "namespace {:?}, name {:?} and UID {:?} are no Pod's: take them from the downward API",
+        said.namespace, said.name, said.uid
+    )))
 }
 
 /// What is malformed names no upstream of ours: nothing follows from it.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use zenvoy_shared::id::{Uid, WorkloadId};
 
-use crate::model::{Fact, Problem, WorkloadFacts};
+use crate::model::{Fact, PodReference, Problem, WorkloadFacts};
 
 /// Where facts come from.
 #[async_trait]
@@ -77,6 +77,16 @@ pub enum ScaleError {
     },
 }
 
+/// Nobody can tell whether a Pod exists.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("read Pod {pod}: {reason}")]
+pub struct PodUnknown {
+    /// Which.
+    pub pod: PodReference,
+    /// Why.
+    pub reason: String,
+}
+
 /// Reads by quorum, and writes. Every call has a deadline of its own.
 #[async_trait]
 pub trait Scaler: Send + Sync + 'static {
@@ -93,4 +103,9 @@ pub trait Scaler: Send + Sync + 'static {
 
     /// All pods of it that are not gone, terminating ones too.
     async fn pods(&self, workload: &WorkloadId) -> Result<Vec<Pod>, ScaleError>;
+
+    /// Whether this very object exists, terminating or not. A source without such objects cannot tell.
+    async fn pod_exists(&self, pod: &PodReference) -> Result<bool, PodUnknown> {
+        Err(PodUnknown { pod: pod.clone(), reason: "this source has no Pods".into() })
+    }
 }

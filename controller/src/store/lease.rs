@@ -1,9 +1,10 @@
-//! Keeps one lease alive. In: a store; out: the lease while it lives, `None` while there is none.
+//! Keeps one lease alive. In: a store; out: the lease while it lives, `None` while there is none, and when the store was
+//! last heard.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -11,11 +12,15 @@ use zenvoy_shared::fault::Faults;
 
 use super::{LeaseId, Store};
 
+/// When the last call began that granted or prolonged the lease; `None` before the first.
+pub type Heard = watch::Sender<Option<Instant>>;
+
 /// Tells of the lease that lives, again and again until `stop`; then ends it, so that what hangs on it goes at once.
 pub async fn keep(
     store: Arc<dyn Store>,
     ttl: Duration,
     tell: mpsc::Sender<Option<LeaseId>>,
+    heard: Heard,
     stop: CancellationToken,
 ) {
     let faults = Faults::default();
@@ -24,10 +29,11 @@ pub async fn keep(
         let asked = Instant::now();
         match store.grant(ttl).await {
             Ok(lease) => {
+                heard.send_replace(Some(asked));
                 if tell.send(Some(lease)).await.is_err() {
                     return;
                 }
-                prolong(store.as_ref(), lease, ttl, asked, &stop).await;
+                prolong(store.as_ref(), lease, ttl, asked, &heard, &stop).await;
                 if tell.send(None).await.is_err() || stop.is_cancelled() {
                     if let Err(error) = store.revoke(lease).await {
                         warn!(%error, "the lease could not be ended; it ends by itself");
@@ -54,6 +60,7 @@ async fn prolong(
     lease: LeaseId,
     ttl: Duration,
     granted: Instant,
+    heard: &Heard,
     stop: &CancellationToken,
 ) {
     let mut ends = granted + ttl;
@@ -71,6 +78,7 @@ async fn prolong(
         };
         match prolonged {
             Ok(Ok(())) => {
+                heard.send_replace(Some(asked));
                 ends = asked + ttl;
                 pause = ttl / 4;
             }
@@ -99,6 +107,10 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     const TTL: Duration = Duration::from_secs(10);
+
+    fn unheard() -> Heard {
+        watch::Sender::new(None)
+    }
 
     /// A store that can fall silent for keep-alives.
     #[derive(Default)]
@@ -142,7 +154,7 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let (tell, mut told) = mpsc::channel(4);
         let stop = CancellationToken::new();
-        let keeping = tokio::spawn(keep(store.clone(), TTL, tell, stop.clone()));
+        let keeping = tokio::spawn(keep(store.clone(), TTL, tell, unheard(), stop.clone()));
         let lease = told.recv().await.flatten().expect("a lease");
         let none_for_long = tokio::time::timeout(TTL * 20, told.recv()).await;
         assert!(none_for_long.is_err(), "told {none_for_long:?} while it lived");
@@ -156,7 +168,7 @@ mod tests {
     async fn a_lease_that_was_ended_is_told_and_followed_by_another() {
         let store = Arc::new(MemoryStore::new());
         let (tell, mut told) = mpsc::channel(4);
-        tokio::spawn(keep(store.clone(), TTL, tell, CancellationToken::new()));
+        tokio::spawn(keep(store.clone(), TTL, tell, unheard(), CancellationToken::new()));
         let first = told.recv().await.flatten().expect("a lease");
         store.revoke(first).await.expect("revoke");
         assert_eq!(told.recv().await, Some(None));
@@ -168,10 +180,30 @@ mod tests {
         let store = Arc::new(Mute::default());
         let (tell, mut told) = mpsc::channel(4);
         let granted = Instant::now();
-        tokio::spawn(keep(store.clone(), TTL, tell, CancellationToken::new()));
+        tokio::spawn(keep(store.clone(), TTL, tell, unheard(), CancellationToken::new()));
         told.recv().await.flatten().expect("a lease");
         store.mute.store(true, Ordering::Relaxed);
         assert_eq!(told.recv().await, Some(None));
         assert_eq!(granted.elapsed(), TTL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_told_when_the_last_call_began_that_the_store_answered() {
+        let store = Arc::new(Mute::default());
+        let (tell, mut told) = mpsc::channel(4);
+        let heard = unheard();
+        let mut hears = heard.subscribe();
+        let granted = Instant::now();
+        tokio::spawn(keep(store.clone(), TTL, tell, heard, CancellationToken::new()));
+        told.recv().await.flatten().expect("a lease");
+        assert_eq!(*hears.borrow_and_update(), Some(granted));
+        hears.changed().await.expect("it is prolonged");
+        let last = granted + TTL / 4;
+        assert_eq!(*hears.borrow_and_update(), Some(last));
+        store.mute.store(true, Ordering::Relaxed);
+        let none_yet = tokio::time::timeout_at(last + TTL - Duration::from_millis(1), told.recv()).await;
+        assert!(none_yet.is_err(), "told {none_yet:?} while it lived");
+        assert_eq!(*hears.borrow(), Some(last));
+        assert_eq!(told.recv().await, Some(None));
     }
 }

@@ -2,13 +2,15 @@
 //! In: keys and records; out: entries with revisions. One conformance suite runs on every implementation.
 
 mod etcd;
+mod history;
 mod key;
 mod lease;
 mod memory;
 
 pub use etcd::{EtcdOptions, EtcdStore};
+pub use history::{History, NoHistory};
 pub use key::{Key, Room, UnknownKey};
-pub use lease::keep as keep_lease;
+pub use lease::{Heard, keep as keep_lease};
 pub use memory::MemoryStore;
 
 use std::time::Duration;
@@ -131,6 +133,17 @@ pub enum StoreError {
     /// The call does not fit the store's limits, or its rules.
     #[error("the store refuses the call: {0}")]
     Refused(String),
+    /// The store is not what it was when it was read before: everything known of it is void.
+    #[error(
+        "etcd is not what it was: seen at {seen} (cluster@revision), and now at {found}; it was restored from a backup, or the \
+         endpoints are of more than one etcd"
+    )]
+    Restored {
+        /// How far it had come.
+        seen: History,
+        /// Where it is.
+        found: History,
+    },
     /// The store cannot be reached with these options.
     #[error("etcd cannot be used: {0}")]
     Options(String),
@@ -159,6 +172,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads a room, linearisably.
     async fn read(&self, room: Room) -> Result<Snapshot, StoreError>;
+
+    /// Which store this is, and how far it has come, linearisably.
+    async fn history(&self) -> Result<History, StoreError> {
+        Ok(History { cluster: 0, revision: self.read(Room::Leader).await?.revision })
+    }
 
     /// All steps after `after`, until the receiver is dropped.
     async fn watch(&self, after: Revision) -> Result<mpsc::Receiver<WatchEvent>, StoreError>;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use zenvoy_controller::model::{
     DrainAck, DrainRecord, DrainState, Endpoint, Fact, Inventory, PinnedWorkload, Revision, Route, Target,
@@ -311,10 +312,16 @@ impl World {
         let replica = ControllerId("replica-1".into());
         let acks = self.acked.map(|drain| {
             let nodes = BTreeMap::from([("node-1".into(), Revision(1))]);
-            (replica.clone(), DrainAck { drain: drain_id(drain), nodes })
+            (replica.clone(), DrainAck { drain: drain_id(drain), nodes, unknown: serde_json::Map::new() })
         });
         let (acks, live) = (acks.into_iter().collect(), [replica]);
-        let around = Surroundings { nodes: &nodes, acks: &acks, live: &live, all_vote_idle, now_unix_ms: 0 };
+        let around = Surroundings {
+            nodes: &nodes,
+            acks: &acks,
+            live: &live,
+            all_vote_idle,
+            offered_for: Duration::ZERO,
+        };
         let (inventory, id) = (self.view_of_drain(rules), workload());
         match drain::next(&inventory.view(&id), &around) {
             DrainStep::Nothing => {}
@@ -404,7 +411,11 @@ fn drain_record(drain: &Drain, number: u8) -> DrainRecord {
         Drain::Offered => DrainState::Offered,
         Drain::Cancelled => DrainState::Cancelled { reason: "a connection arrived".into() },
         Drain::Committed { pinned, condemned } => DrainState::Committed {
-            pinned: PinnedWorkload { resource_version: pinned.to_string(), generation: (*pinned).into() },
+            pinned: PinnedWorkload {
+                resource_version: pinned.to_string(),
+                generation: (*pinned).into(),
+                unknown: serde_json::Map::new(),
+            },
             condemned: uids(condemned),
         },
         Drain::Done { condemned } => DrainState::Done { condemned: uids(condemned) },
@@ -416,5 +427,6 @@ fn drain_record(drain: &Drain, number: u8) -> DrainRecord {
         state,
         offered_unix_ms: 0,
         replicas: 1,
+        unknown: serde_json::Map::new(),
     }
 }

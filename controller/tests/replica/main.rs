@@ -1,12 +1,17 @@
 //! A whole replica's mind, executor and store, in a world where time and pods move only when told.
 
+mod api;
+mod gone;
+mod later;
+mod outage;
+mod store;
 mod world;
 
 use std::time::Duration;
 
 use world::World;
 use zenvoy_controller::model::Phase;
-use zenvoy_controller::replica::ToNode;
+use zenvoy_controller::replica::{Routes, ToNode};
 use zenvoy_controller::report::Happening;
 
 #[tokio::test]
@@ -154,7 +159,7 @@ async fn a_node_that_said_goodbye_no_longer_counts_even_when_its_session_broke_a
 async fn a_node_is_served_only_after_its_registration_was_watched() {
     let mut world = World::started().await;
     world.node_opens("node-1").await;
-    assert_eq!(world.told("node-1"), [ToNode::Welcome]);
+    assert_eq!(world.told("node-1"), [ToNode::Welcome(Routes::Direct)]);
 }
 
 #[tokio::test]
@@ -163,7 +168,7 @@ async fn nobody_is_served_before_facts_are_complete_since_half_of_them_look_like
     world.node_opens("node-1").await;
     assert_eq!(world.told("node-1"), []);
     world.completes().await;
-    assert_eq!(world.told("node-1"), [ToNode::Welcome]);
+    assert_eq!(world.told("node-1"), [ToNode::Welcome(Routes::Direct)]);
 }
 
 #[tokio::test]

@@ -2,27 +2,29 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use prost::Message;
 use tokio::sync::mpsc;
 use zenvoy_controller::execute::Executor;
 use zenvoy_controller::leader::take_over;
 use zenvoy_controller::model::{
-    Endpoint, Fact, Phase, Problem, Replica, Target, UpstreamFacts, UpstreamSpec, WorkloadFacts,
-    WorkloadVersion,
+    Endpoint, Fact, Phase, PodReference, Problem, Replica, Target, UpstreamFacts, UpstreamSpec,
 };
-use zenvoy_controller::replica::{Core, CoreOptions, Effect, Event, Now, Said, SessionId, Switch, ToNode};
+use zenvoy_controller::replica::{
+    Blocking, Core, CoreOptions, Effect, Event, Now, Said, SessionId, Switch, ToNode,
+};
 use zenvoy_controller::report::{Happening, Occasion, Status};
 use zenvoy_controller::session::{Activity, Demand, DemandQuota, Moment};
-use zenvoy_controller::source::{Pod, ScaleError, ScaleWrite, Scaler};
-use zenvoy_controller::store::{MemoryStore, Room, Store, WatchEvent};
-use zenvoy_controller::translate::{ListenerOptions, Names};
+use zenvoy_controller::store::{Key, LeaseId, Room, Store, Txn, WatchEvent, Write};
+use zenvoy_controller::translate::{ListenerOptions, Names, type_url};
 use zenvoy_shared::id::{ControllerId, DrainId, NodeEpoch, NodeId, Uid, UpstreamId, WorkloadId};
 use zenvoy_shared::proto::held_upstream::Verdict;
 use zenvoy_shared::proto::{HELD_UPSTREAM, HeldUpstream};
+
+use crate::api::{Api, Meddle};
+use crate::store::Switched;
 
 const IDLE_AFTER: Duration = Duration::from_secs(300);
 
@@ -30,101 +32,15 @@ pub(crate) fn cart() -> UpstreamId {
     UpstreamId::new("shop", "cart", 80)
 }
 
-fn workload() -> WorkloadId {
+pub(crate) fn workload() -> WorkloadId {
     WorkloadId::new("shop", "Deployment.apps", "cart")
-}
-
-#[derive(Debug, Default)]
-struct Object {
-    replicas: u32,
-    version: i64,
-    generation: i64,
-    pods: BTreeMap<String, bool>,
-    writes: Vec<u32>,
-    tried: usize,
-    refuses: bool,
-    on_next_scale: Option<Meddle>,
-    problem: Option<Problem>,
-    back_off: Option<Duration>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Meddle {
-    Status,
-    Spec,
-}
-
-impl Object {
-    fn facts(&self) -> WorkloadFacts {
-        WorkloadFacts {
-            version: WorkloadVersion {
-                uid: Uid("uid-1".into()),
-                resource_version: self.version.to_string(),
-                generation: self.generation,
-                observed_generation: self.generation,
-            },
-            replicas: self.replicas,
-            problem: self.problem.clone(),
-            back_off: self.back_off,
-        }
-    }
-}
-
-/// The API server's side of the workload.
-#[derive(Debug, Clone, Default)]
-struct Api(Arc<Mutex<Object>>);
-
-#[async_trait]
-impl Scaler for Api {
-    async fn read(&self, _: &WorkloadId) -> Result<Option<WorkloadFacts>, ScaleError> {
-        Ok(Some(self.0.lock().expect("not poisoned").facts()))
-    }
-
-    async fn scale(&self, workload: &WorkloadId, write: &ScaleWrite) -> Result<String, ScaleError> {
-        let mut object = self.0.lock().expect("not poisoned");
-        object.tried += 1;
-        match object.on_next_scale.take() {
-            Some(Meddle::Status) => object.version += 1,
-            Some(Meddle::Spec) => {
-                object.version += 1;
-                object.generation += 1;
-            }
-            None => {}
-        }
-        if object.refuses {
-            let problem = Problem { reason: "QuotaExceeded".into(), message: "no room".into() };
-            return Err(ScaleError::Refused { workload: workload.clone(), problem });
-        }
-        if write.resource_version != object.version.to_string() {
-            return Err(ScaleError::Conflict(workload.clone()));
-        }
-        object.version += 1;
-        object.generation += 1;
-        object.replicas = write.replicas;
-        object.writes.push(write.replicas);
-        Ok(object.version.to_string())
-    }
-
-    async fn rehearse(&self, workload: &WorkloadId, _: &ScaleWrite) -> Result<(), ScaleError> {
-        let object = self.0.lock().expect("not poisoned");
-        if !object.refuses {
-            return Ok(());
-        }
-        let problem = Problem { reason: "QuotaExceeded".into(), message: "no room".into() };
-        Err(ScaleError::Refused { workload: workload.clone(), problem })
-    }
-
-    async fn pods(&self, _: &WorkloadId) -> Result<Vec<Pod>, ScaleError> {
-        let object = self.0.lock().expect("not poisoned");
-        let pods = object.pods.iter();
-        Ok(pods.map(|(uid, terminating)| Pod { uid: Uid(uid.clone()), terminating: *terminating }).collect())
-    }
 }
 
 pub(crate) struct World {
     api: Api,
-    store: MemoryStore,
+    store: Switched,
     steps: mpsc::Receiver<WatchEvent>,
+    lease: LeaseId,
     core: Core,
     executor: Executor,
     now: Now,
@@ -135,12 +51,18 @@ pub(crate) struct World {
     switches: Vec<(NodeId, Switch)>,
     sessions: BTreeMap<String, SessionId>,
     born: u8,
+    /// The Pod that nodes say they live in.
+    pod: Option<PodReference>,
+    /// Nodes whose session was ended.
+    hung: Vec<NodeId>,
+    /// Pods that nodes without direct routes were given all the same.
+    relayed: Vec<String>,
 }
 
 impl World {
     /// A cold service, a leading replica, no node.
     pub(crate) async fn started() -> Self {
-        let (api, store) = (Api::default(), MemoryStore::new());
+        let (api, store) = (Api::default(), Switched::default());
         api.0.lock().expect("not poisoned").version = 1;
         let mut world = Self::with(api, store, 0).await;
         world.completes().await;
@@ -149,7 +71,7 @@ impl World {
 
     /// The same, before the source has said everything.
     pub(crate) async fn loading() -> Self {
-        Self::with(Api::default(), MemoryStore::new(), 0).await
+        Self::with(Api::default(), Switched::default(), 0).await
     }
 
     /// The source has said everything.
@@ -168,7 +90,7 @@ impl World {
         world
     }
 
-    async fn with(api: Api, store: MemoryStore, incarnation: u8) -> Self {
+    async fn with(api: Api, store: Switched, incarnation: u8) -> Self {
         let me = Replica {
             id: ControllerId(format!("replica-{incarnation}")),
             address: String::new(),
@@ -190,12 +112,14 @@ impl World {
             quota: DemandQuota::default(),
         });
         let executor = Executor::new(Arc::new(store.clone()), Arc::new(api.clone()));
+        let lease = store.grant(Duration::from_secs(3_600)).await.expect("the store answers");
         let snapshot = store.read(Room::All).await.expect("the store answers");
         let steps = store.watch(snapshot.revision).await.expect("the store answers");
         let mut world = Self {
             api,
             store: store.clone(),
             steps,
+            lease,
             core,
             executor,
             now: Now { moment: Moment(Duration::from_secs(1_000)), unix_nanos: 1_000_000_000_000 },
@@ -206,8 +130,10 @@ impl World {
             switches: Vec::new(),
             sessions: BTreeMap::new(),
             born: 0,
+            pod: None,
+            hung: Vec::new(),
+            relayed: Vec::new(),
         };
-        let lease = store.grant(Duration::from_secs(3_600)).await.expect("the store answers");
         world.event(Event::Store(WatchEvent::Resync(snapshot))).await;
         world.event(Event::Lease(Some(lease))).await;
         let term = take_over(&store, &me).await.expect("the store answers").expect("alone");
@@ -222,11 +148,8 @@ impl World {
         let mut next = Self::with(self.api.clone(), self.store.clone(), 1).await;
         next.completes().await;
         // The dead one's lease has ended.
-        let dead = zenvoy_controller::store::Key::Controller(ControllerId("replica-0".into()));
-        let txn = zenvoy_controller::store::Txn {
-            compares: Vec::new(),
-            writes: vec![zenvoy_controller::store::Write::Delete(dead)],
-        };
+        let dead = Key::Controller(ControllerId("replica-0".into()));
+        let txn = Txn { compares: Vec::new(), writes: vec![Write::Delete(dead)] };
         self.store.txn(txn).await.expect("the store answers");
         next.now.moment = self.now.moment;
         next.born = self.born;
@@ -274,7 +197,14 @@ impl World {
                 self.statuses.insert(upstream, status);
             }
             Effect::Happened(occasion) => self.occasions.push(occasion),
-            Effect::Hang(..) | Effect::Gone(_) | Effect::Leading(_) => {}
+            Effect::Hang(node, session) => {
+                // The node hears it, and the session's end is told.
+                self.hung.push(node.clone());
+                events.push_back(Event::Said(node, session, Said::Closed));
+            }
+            Effect::Relay(changes) => self.relayed.extend(directly(&changes)),
+            Effect::EndRelay => self.relayed.clear(),
+            Effect::Gone(_) | Effect::Leading(_) => {}
         }
     }
 
@@ -292,6 +222,27 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// The replica's wall clock is set.
+    pub(crate) fn clock_jumps(&mut self, by_milliseconds: i64) {
+        let by = by_milliseconds.saturating_mul(1_000_000);
+        self.now.unix_nanos = self.now.unix_nanos.saturating_add_signed(by);
+    }
+
+    /// Somebody else writes a record.
+    pub(crate) async fn write(&mut self, key: Key, value: &str) {
+        let write = Write::Put(key, bytes::Bytes::copy_from_slice(value.as_bytes()), None);
+        let txn = Txn { compares: Vec::new(), writes: vec![write] };
+        self.store.txn(txn).await.expect("the store answers");
+        self.event(Event::Tick).await;
+    }
+
+    /// The record as it lies in the store.
+    pub(crate) async fn record(&self, key: &Key) -> Option<serde_json::Value> {
+        let entries = self.store.read(Room::All).await.expect("the store answers").entries;
+        let entry = entries.into_iter().find(|entry| entry.key == *key)?;
+        Some(serde_json::from_slice(&entry.value).unwrap_or(serde_json::Value::Null))
     }
 
     // === facts ===
@@ -367,14 +318,64 @@ impl World {
         self.api.0.lock().expect("not poisoned").on_next_scale = Some(Meddle::Spec);
     }
 
+    // === the store ===
+
+    /// The store answers no call; the own lease still lives.
+    pub(crate) fn store_falls_silent(&self) {
+        self.store.falls_silent(true);
+    }
+
+    /// The store is away for so long that the own lease must be taken to have ended.
+    pub(crate) async fn store_goes(&mut self) {
+        self.store_falls_silent();
+        self.event(Event::Lease(None)).await;
+    }
+
+    /// The store answers again.
+    pub(crate) async fn store_returns(&mut self) {
+        self.store.falls_silent(false);
+        let lease = self.lease;
+        self.event(Event::Lease(Some(lease))).await;
+        self.wait(Duration::from_secs(15)).await;
+    }
+
+    pub(crate) async fn has_wake_record(&self) -> bool {
+        let wakes = self.store.read(Room::Wakes).await.expect("the store answers");
+        !wakes.entries.is_empty()
+    }
+
     // === nodes ===
 
     pub(crate) async fn node_opens(&mut self, node: &str) {
         self.born += 1;
         let session = SessionId(self.born.into());
         self.sessions.insert(node.into(), session);
-        let opened = Said::Opened { epoch: epoch(), demand: BTreeMap::new(), activity: Vec::new() };
+        let opened = Said::Opened {
+            epoch: epoch(),
+            demand: BTreeMap::new(),
+            activity: Vec::new(),
+            pod: self.pod.clone(),
+        };
         self.event(Event::Said(NodeId(node.into()), session, opened)).await;
+    }
+
+    /// Nodes that open a session from now on say that they live in this Pod.
+    pub(crate) fn nodes_live_in(&mut self, uid: &str) {
+        let (namespace, name) = ("gateway".into(), "envoy-1".into());
+        self.pod = Some(PodReference { namespace, name, uid: Uid(uid.into()) });
+    }
+
+    pub(crate) fn pod_of_node_exists(&self, uid: &str, exists: bool) {
+        let mut object = self.api.0.lock().expect("not poisoned");
+        if exists {
+            object.gateways.insert(uid.into());
+        } else {
+            object.gateways.remove(uid);
+        }
+    }
+
+    pub(crate) fn blocking(&self) -> Vec<Blocking> {
+        self.core.blocking()
     }
 
     async fn says(&mut self, node: &str, said: Said) {
@@ -436,6 +437,15 @@ impl World {
         self.told.iter().filter(|(to, _)| to.0 == node).map(|(_, message)| message.clone()).collect()
     }
 
+    /// The nodes whose session was ended, and the pods that nodes without direct routes were given.
+    pub(crate) fn hung(&self) -> Vec<String> {
+        self.hung.iter().map(|node| node.0.clone()).collect()
+    }
+
+    pub(crate) fn relayed_directly(&self) -> &[String] {
+        &self.relayed
+    }
+
     pub(crate) fn writes(&self) -> Vec<u32> {
         self.api.0.lock().expect("not poisoned").writes.clone()
     }
@@ -455,6 +465,13 @@ impl World {
     }
 
     /// What clients are asked to wait.
+    /// Why drains are paused, if they are.
+    pub(crate) fn drains_paused(&self) -> Option<String> {
+        let conditions = &self.statuses.get(&cart())?.conditions;
+        let paused = conditions.iter().find(|condition| condition.kind == "DrainsPaused")?;
+        Some(paused.problem.reason.clone())
+    }
+
     pub(crate) fn retry_after(&self) -> Duration {
         match self.held[&cart().to_string()].verdict.as_ref().expect("a verdict") {
             Verdict::Fail(fail) => Duration::from_millis(fail.retry_after_ms),
@@ -486,4 +503,15 @@ impl World {
 
 fn epoch() -> NodeEpoch {
     NodeEpoch("epoch-1".into())
+}
+
+/// The pods in what an Envoy is given.
+fn directly(changes: &[zenvoy_xds::core::Change]) -> Vec<String> {
+    use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+    let endpoints = changes.iter().filter(|change| &*change.type_url.0 == type_url::ENDPOINTS);
+    let assignments = endpoints.filter_map(|change| {
+        let content = change.content.as_ref()?.bytes().clone();
+        Some(format!("{:?}", ClusterLoadAssignment::decode(content).expect("as made")))
+    });
+    assignments.filter(|assignment| assignment.contains("10.42.")).collect()
 }

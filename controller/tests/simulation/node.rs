@@ -77,6 +77,7 @@ impl Node {
             epoch: self.epoch(),
             demand: self.demand(),
             activity: vec![(cart(), self.activity())],
+            pod: None,
         }];
     }
 

@@ -266,7 +266,7 @@ impl World {
         }
         self.note(format!("node {node} hears: {message:?}"));
         match message {
-            ToNode::Welcome => self.nodes[node].welcomed = true,
+            ToNode::Welcome(_) => self.nodes[node].welcomed = true,
             ToNode::ProveQuiet { drain, .. } => self.nodes[node].asked = Some(drain),
             ToNode::WithdrawProof { .. } => self.nodes[node].asked = None,
             ToNode::Refuse(_) => {}

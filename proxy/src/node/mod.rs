@@ -287,6 +287,7 @@ impl Node {
             protocol_level: crate::PROTOCOL_LEVEL,
             demand: Some(books.demands.whole()),
             activity: Some(books.activities.whole(now.at)),
+            pod: None,
         }
     }
 

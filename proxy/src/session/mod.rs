@@ -27,7 +27,7 @@ use tonic::Streaming;
 use tracing::{info, warn};
 use zenvoy_shared::proto::node_message::Message as FromNode;
 use zenvoy_shared::proto::sessions_client::SessionsClient;
-use zenvoy_shared::proto::{ControllerMessage, NodeMessage};
+use zenvoy_shared::proto::{ControllerMessage, Hello, NodeMessage, PodReference, Welcome};
 use zenvoy_shared::tls::Live;
 use zenvoy_xds::client::{Backoff, Decoded, run_stream};
 use zenvoy_xds::core::ClientState;
@@ -35,7 +35,7 @@ use zenvoy_xds::core::ClientState;
 use self::link::Link;
 use self::watch_table::Subscription;
 use crate::node::{Moment, Node};
-use crate::table::Table;
+use crate::table::{Standing, Table};
 
 /// A controller that has taken a session says so within this: it registers the node first (rule N3).
 const WELCOME: Duration = Duration::from_secs(10);
@@ -86,6 +86,7 @@ pub struct Session {
     table: Arc<Table>,
     controllers: Vec<Uri>,
     tls: Option<Live>,
+    pod: Option<PodReference>,
     uplink: watch::Sender<Option<Uplink>>,
     status: watch::Sender<SessionStatus>,
 }
@@ -94,7 +95,13 @@ impl Session {
     /// With any of `controllers`, in turn from a random one on; never empty.
     pub fn new(node: Arc<Node>, table: Arc<Table>, controllers: Vec<Uri>, tls: Option<Live>) -> Self {
         let (uplink, status) = (watch::Sender::new(None), watch::Sender::new(SessionStatus::default()));
-        Self { node, table, controllers, tls, uplink, status }
+        Self { node, table, controllers, tls, pod: None, uplink, status }
+    }
+
+    /// Of a node that lives in this Pod: its deletion is proof that the node is gone (rule N4).
+    #[must_use]
+    pub fn in_pod(self, pod: Option<PodReference>) -> Self {
+        Self { pod, ..self }
     }
 
     /// The connection while there is one.
@@ -171,7 +178,7 @@ impl Session {
     /// Says Hello.
     async fn open(&self, link: &Link) -> Result<Opened, SessionError> {
         let (to, messages) = mpsc::channel(16);
-        let hello = self.node.hello(Moment::now());
+        let hello = Hello { pod: self.pod.clone(), ..self.node.hello(Moment::now()) };
         // There is room: it is the first.
         let _ = to.try_send(NodeMessage { message: Some(FromNode::Hello(hello)) });
         let mut client = SessionsClient::new(link.channel.clone()).max_decoding_message_size(64 << 20);
@@ -180,21 +187,26 @@ impl Session {
         Ok((to, from))
     }
 
-    /// From the controller's welcome on, the table is kept and Envoy's streams may come. Demand does not wait for that:
-    /// a controller without etcd welcomes nobody, and wakes all the same (rule W4).
+    /// From the controller's welcome on, the table is kept and Envoy's streams may come. Demand does not wait for that.
     async fn served(
         &self,
         uplink: &Uplink,
-        mut welcomed: watch::Receiver<Option<String>>,
+        mut welcomed: watch::Receiver<Option<Welcome>>,
         address: SocketAddr,
         state: &mut ClientState,
     ) -> Result<(), SessionError> {
-        let id = match timeout(WELCOME, welcomed.wait_for(Option::is_some)).await {
-            Ok(Ok(id)) => id.clone().unwrap_or_default(),
-            Ok(Err(_)) => return Err(SessionError::Ended),
-            Err(_) => return Err(SessionError::Late("welcome the node")),
-        };
-        info!(controller = id, %address, "session open");
+        let Welcome { controller: id, relayed } =
+            match timeout(WELCOME, welcomed.wait_for(Option::is_some)).await {
+                Ok(Ok(welcome)) => welcome.clone().unwrap_or_default(),
+                Ok(Err(_)) => return Err(SessionError::Ended),
+                Err(_) => return Err(SessionError::Late("welcome the node")),
+            };
+        if relayed {
+            warn!(controller = id, %address, "session open; the controller's store does not answer, and this proxy relays");
+        } else {
+            info!(controller = id, %address, "session open");
+        }
+        self.table.begin(if relayed { Standing::Unregistered } else { Standing::Registered });
         self.status.send_modify(|status| status.opened(id, address));
         self.uplink.send_replace(Some(uplink.clone()));
         let received = || self.status.send_modify(|status| status.table_received = true);

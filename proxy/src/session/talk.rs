@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use zenvoy_shared::id::{DrainId, UpstreamId};
 use zenvoy_shared::proto::controller_message::Message as FromController;
 use zenvoy_shared::proto::node_message::Message as FromNode;
-use zenvoy_shared::proto::{ControllerMessage, DemandRefused, Goodbye, NodeMessage, ProveQuiet};
+use zenvoy_shared::proto::{ControllerMessage, DemandRefused, Goodbye, NodeMessage, ProveQuiet, Welcome};
 
 use super::SessionError;
 use crate::node::{Farewell, Moment, Node};
@@ -33,7 +33,7 @@ pub(super) async fn talk(
     node: &Node,
     to: To,
     mut from: Streaming<ControllerMessage>,
-    welcome: watch::Sender<Option<String>>,
+    welcome: watch::Sender<Option<Welcome>>,
     stop: &CancellationToken,
 ) -> Result<(), SessionError> {
     loop {
@@ -85,11 +85,11 @@ async fn say(to: &To, message: FromNode) -> Result<(), SessionError> {
     }
 }
 
-fn hear(node: &Node, welcome: &watch::Sender<Option<String>>, message: ControllerMessage) {
+fn hear(node: &Node, welcome: &watch::Sender<Option<Welcome>>, message: ControllerMessage) {
     match message.message {
         Some(FromController::ProveQuiet(request)) => prove(node, request),
         Some(FromController::WithdrawProof(withdrawn)) => node.withdraw_proof(&DrainId(withdrawn.drain_id)),
-        Some(FromController::Welcome(said)) => drop(welcome.send_replace(Some(said.controller))),
+        Some(FromController::Welcome(said)) => drop(welcome.send_replace(Some(said))),
         Some(FromController::DemandRefused(said)) => refuse(node, said),
         // A newer controller's message: unknown fields are kept, unknown messages passed over (rule L4).
         None => debug!("a message that this build does not know was passed over"),

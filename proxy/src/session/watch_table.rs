@@ -54,6 +54,7 @@ impl<F: Fn()> Typed for Subscription<'_, F> {
     }
 
     fn done(&mut self) {
+        self.table.said_all();
         (self.received)();
     }
 }

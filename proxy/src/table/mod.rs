@@ -176,8 +176,22 @@ pub struct Table {
     layout: watch::Sender<u64>,
 }
 
+/// How the node stands with the controller that keeps the table now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// It is registered: what it is told is true of it.
+    #[default]
+    Registered,
+    /// The controller cannot reach its store, and may not know of a drain that this node has proven quiet for.
+    Unregistered,
+}
+
 #[derive(Debug, Default)]
 struct Rows {
+    standing: Standing,
+    /// Upstreams whose connections are kept, whatever is said, until the controller has said that they are cold: they may
+    /// drain. Each with the verdict that was said.
+    kept: HashMap<UpstreamId, Option<Verdict>>,
     by_address: HashMap<ActivatorAddress, watch::Sender<Arc<Held>>>,
     by_upstream: HashMap<UpstreamId, ActivatorAddress>,
 }
@@ -187,6 +201,7 @@ impl Table {
     /// and one whose address goes to another is forgotten: those who wait on it see their channel end.
     pub fn set(&self, mut held: Held) {
         let mut rows = self.lock();
+        rows.keep(&mut held);
         let old = rows.by_address.get(&held.activator).map(|row| row.borrow().clone());
         if let Some(old) = old.as_ref().filter(|old| old.upstream == held.upstream) {
             // Said on the session: a new row does not take it back.
@@ -214,6 +229,42 @@ impl Table {
         self.changed();
     }
 
+    /// A session begins in which the node stands so (rule N2). While it is not registered, connections of what is not
+    /// forwarded now are not let go to pods that may be on their way out, until the upstream was seen cold.
+    pub fn begin(&self, standing: Standing) {
+        let mut rows = self.lock();
+        rows.standing = standing;
+        if standing == Standing::Unregistered {
+            let all = rows.by_address.values().map(|row| row.borrow().clone());
+            let may_drain = all.filter(|held| !matches!(held.verdict, Verdict::Forward(_)));
+            let may_drain: Vec<UpstreamId> = may_drain.map(|held| held.upstream.clone()).collect();
+            for upstream in may_drain {
+                rows.kept.entry(upstream).or_default();
+            }
+        }
+    }
+
+    /// The controller has said all that differs from what was known.
+    pub fn said_all(&self) {
+        let mut rows = self.lock();
+        let registered = rows.standing == Standing::Registered;
+        let kept = std::mem::take(&mut rows.kept);
+        for (upstream, said) in kept {
+            let row = rows.by_upstream.get(&upstream).and_then(|address| rows.by_address.get(address));
+            let Some(row) = row else { continue };
+            // As this controller sees it too, or it would have said so.
+            let cold = matches!(row.borrow().verdict, Verdict::Hold { drain: None } | Verdict::Fail { .. });
+            let cold = said.is_none() && cold;
+            match said {
+                Some(verdict) if registered => {
+                    row.send_modify(|held| *held = Arc::new(Held { verdict, ..Held::clone(held) }));
+                }
+                said if !registered && !cold => drop(rows.kept.insert(upstream, said)),
+                _ => {}
+            }
+        }
+    }
+
     /// The node's demand for an upstream is refused for a while; those who wait on it are told.
     pub fn refuse(&self, upstream: &UpstreamId, refused: Refused) {
         let rows = self.lock();
@@ -227,6 +278,7 @@ impl Table {
     /// Forgets an upstream; those who wait on it see their channel end.
     pub fn remove(&self, upstream: &UpstreamId) {
         let mut rows = self.lock();
+        rows.kept.remove(upstream);
         let Some(address) = rows.by_upstream.remove(upstream) else { return };
         rows.by_address.remove(&address);
         drop(rows);
@@ -268,6 +320,24 @@ impl Table {
     fn lock(&self) -> MutexGuard<'_, Rows> {
         // A panic elsewhere leaves the rows consistent: nothing here panics between two statements.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rows {
+    /// Takes the verdict back that is not to be followed now, and notes it for later.
+    fn keep(&mut self, held: &mut Held) {
+        if !self.kept.contains_key(&held.upstream) {
+            return;
+        }
+        let forwards = matches!(held.verdict, Verdict::Forward(_));
+        let known = self.by_upstream.get(&held.upstream).and_then(|address| self.by_address.get(address));
+        match known.map(|row| row.borrow().verdict.clone()) {
+            Some(known) if forwards && self.standing == Standing::Unregistered => {
+                let said = std::mem::replace(&mut held.verdict, known);
+                self.kept.insert(held.upstream.clone(), Some(said));
+            }
+            _ => drop(self.kept.remove(&held.upstream)),
+        }
     }
 }
 

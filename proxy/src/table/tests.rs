@@ -102,3 +102,57 @@ fn the_layout_changes_with_addresses_and_not_with_verdicts() {
     table.remove(&held.upstream);
     assert!(layout.has_changed().unwrap());
 }
+
+fn forward() -> Verdict {
+    Verdict::Forward(vec!["10.42.0.1:80".parse().unwrap()])
+}
+
+fn hold(drain: Option<&str>) -> Verdict {
+    Verdict::Hold { drain: drain.map(|id| DrainId(id.into())) }
+}
+
+/// A table with one upstream, and what becomes of its verdict.
+fn with(verdict: Verdict) -> (Table, impl Fn(&Table, Verdict) -> Verdict) {
+    let table = Table::default();
+    let held = Held::try_from(resource()).unwrap();
+    table.set(Held { verdict, ..held.clone() });
+    let said = move |table: &Table, verdict| {
+        table.set(Held { verdict, ..held.clone() });
+        table.of(&held.upstream).unwrap().verdict.clone()
+    };
+    (table, said)
+}
+
+#[test]
+fn what_may_drain_is_kept_by_an_unregistered_node_until_it_was_seen_cold() {
+    let (table, said) = with(hold(Some("drain-1")));
+    table.begin(Standing::Unregistered);
+    assert_eq!(said(&table, forward()), hold(Some("drain-1")), "the controller may not know of the drain");
+    table.said_all();
+    assert_eq!(said(&table, hold(None)), hold(None));
+    assert_eq!(said(&table, forward()), forward(), "what is ready now came after");
+}
+
+#[test]
+fn what_is_cold_to_both_wakes_and_what_is_warm_stays_so_while_the_node_is_unregistered() {
+    let (table, said) = with(hold(None));
+    table.begin(Standing::Unregistered);
+    table.said_all();
+    assert_eq!(said(&table, forward()), forward());
+    table.begin(Standing::Unregistered);
+    assert_eq!(said(&table, forward()), forward());
+}
+
+#[test]
+fn a_verdict_that_was_kept_back_is_followed_once_the_node_is_registered_unless_another_is_said() {
+    for (then, verdict) in [(None, forward()), (Some(hold(Some("drain-2"))), hold(Some("drain-2")))] {
+        let (table, said) = with(hold(Some("drain-1")));
+        table.begin(Standing::Unregistered);
+        said(&table, forward());
+        table.said_all();
+        table.begin(Standing::Registered);
+        then.map(|then| said(&table, then));
+        table.said_all();
+        assert_eq!(table.all()[0].verdict, verdict);
+    }
+}

@@ -235,7 +235,7 @@ impl Sessions for Service {
         self.0.lock().expect("no panic").serials.extend(serial);
         let mut messages = request.into_inner();
         let (to, receiver) = mpsc::channel(16);
-        let welcome = ToNode::Welcome(Welcome { controller: "controller-1".into() });
+        let welcome = ToNode::Welcome(Welcome { controller: "controller-1".into(), ..Welcome::default() });
         let heard = self.0.clone();
         if !heard.lock().expect("no panic").silent {
             let _ = to.try_send(Ok(ControllerMessage { message: Some(welcome) }));

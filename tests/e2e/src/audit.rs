@@ -20,8 +20,11 @@ pub struct ScaleRequest {
     pub workload: String,
     /// Whether it was a write of the `scale` subresource; else of the object itself.
     pub by_scale: bool,
-    /// The answer's HTTP status.
+    /// The answer's HTTP status. Of 500 and above, the write may have been made all the same: it is taken to have been when
+    /// the object was seen with its number afterwards.
     pub code: u64,
+    /// The replicas that were asked for, where that was all that was asked.
+    pub asked: Option<u64>,
     /// The replicas before, of a request that succeeded; `None` for a creation.
     pub from: Option<u64>,
     /// The replicas afterwards, of a request that succeeded.
@@ -57,10 +60,16 @@ impl Audit {
     /// When the log cannot be read, or a line of it is not what the API server writes.
     pub fn all(&self) -> BTreeMap<String, Vec<ScaleRequest>> {
         let mut requests: BTreeMap<String, Vec<ScaleRequest>> = BTreeMap::new();
-        for request in read(&self.0).iter().filter_map(request) {
+        let mut sightings: BTreeMap<String, Vec<Sighting>> = BTreeMap::new();
+        let events = read(&self.0);
+        for request in events.iter().filter_map(request) {
             requests.entry(request.workload.clone()).or_default().push(request);
         }
-        for of_one in requests.values_mut() {
+        for (workload, sighting) in events.iter().filter_map(sighting) {
+            sightings.entry(workload).or_default().push(sighting);
+        }
+        for (workload, of_one) in &mut requests {
+            settle(of_one, sightings.remove(workload).unwrap_or_default());
             of_one.sort_by_key(|request| request.version.unwrap_or(u64::MAX));
             let mut before = None;
             for request in of_one.iter_mut().filter(|request| request.to.is_some()) {
@@ -118,6 +127,46 @@ impl Audit {
     }
 }
 
+/// An object as another write of it showed it, one that does not change its replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sighting {
+    version: u64,
+    replicas: u64,
+}
+
+/// Finds out which of the writes without an answer were made: a number was seen that no answered write had set.
+fn settle(requests: &mut [ScaleRequest], mut sightings: Vec<Sighting>) {
+    let answered = requests
+        .iter()
+        .filter_map(|request| Some((Sighting { version: request.version?, replicas: request.to? }, true)));
+    let mut seen: Vec<(Sighting, bool)> = answered.collect();
+    seen.extend(sightings.drain(..).map(|sighting| (sighting, false)));
+    seen.sort_by_key(|(sighting, _)| sighting.version);
+    let mut now = None;
+    for (sighting, answered) in seen {
+        let changed = now.replace(sighting.replicas).is_some_and(|before| before != sighting.replicas);
+        if answered || !changed {
+            continue;
+        }
+        let unknown = requests
+            .iter_mut()
+            .find(|request| request.code >= 500 && request.to.is_none() && request.asked == now);
+        if let Some(made) = unknown {
+            (made.to, made.version) = (now, Some(sighting.version));
+        }
+    }
+}
+
+fn sighting(event: &Value) -> Option<(String, Sighting)> {
+    let (object, answer) = (&event["objectRef"], &event["responseObject"]);
+    if object["namespace"] != NAMESPACE || object["subresource"] != "status" {
+        return None;
+    }
+    let version = answer["metadata"]["resourceVersion"].as_str()?.parse().ok()?;
+    let replicas = answer["spec"]["replicas"].as_u64()?;
+    Some((object["name"].as_str()?.to_owned(), Sighting { version, replicas }))
+}
+
 fn read(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("read the audit log");
     // The last line may be half written yet.
@@ -148,6 +197,7 @@ fn request(event: &Value) -> Option<ScaleRequest> {
         workload: named.to_owned(),
         by_scale: subresource.is_some(),
         code,
+        asked: event["requestObject"]["spec"]["replicas"].as_u64(),
         from: None,
         to: to.filter(|_| succeeded),
         version: answer["metadata"]["resourceVersion"].as_str().and_then(|version| version.parse().ok()),
@@ -201,6 +251,28 @@ mod tests {
         ]);
         audit.assert_effective("cart", &[(0, 2), (2, 0)]);
         assert_eq!(audit.attempts("cart"), 4);
+    }
+
+    #[test]
+    fn a_write_without_an_answer_was_made_when_its_number_was_seen_afterwards() {
+        let zenvoy = User::Zenvoy.name();
+        let unanswered = |replicas: u64| {
+            let mut event = event(zenvoy, Some("scale"), 504, "", None);
+            event["requestObject"] = json!({ "spec": { "replicas": replicas } });
+            event
+        };
+        let seen = |version: &str, replicas| event("kcm", Some("status"), 200, version, Some(replicas));
+        let (_folder, audit) = audit(&[
+            event("test-admin", None, 201, "5", Some(0)),
+            seen("6", 0),
+            unanswered(1),
+            seen("8", 1),
+            seen("9", 1),
+            event(zenvoy, Some("scale"), 200, "11", None),
+            unanswered(1),
+            seen("12", 0),
+        ]);
+        audit.assert_effective("cart", &[(0, 1), (1, 0)]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod net;
 pub mod parts;
 pub mod pki;
 pub mod process;
+pub mod site;
 pub mod store;
 pub mod until;
 pub mod zenvoy;

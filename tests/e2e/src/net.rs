@@ -1,9 +1,14 @@
-//! A network namespace for each test, so that all can use the same ports at once.
+//! A network namespace for each test, so that all can use the same ports at once; and further ones for its parts.
 
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// The longest any test may take.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -42,7 +47,65 @@ pub fn in_namespace_within(limit: Duration, test: impl AsyncFnOnce() + Send + 's
     }
 }
 
-fn ip(arguments: &[&str]) {
+/// Where a part runs: its address, and the network namespace that has it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    ip: Ipv4Addr,
+    namespace: Option<Arc<Namespace>>,
+}
+
+impl Place {
+    /// Loopback of the test's own namespace.
+    pub fn here() -> Self {
+        Self { ip: Ipv4Addr::LOCALHOST, namespace: None }
+    }
+
+    pub(crate) fn of(ip: Ipv4Addr, namespace: Namespace) -> Self {
+        Self { ip, namespace: Some(Arc::new(namespace)) }
+    }
+
+    /// A port of it.
+    pub fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::from((self.ip, port))
+    }
+
+    /// The file by which a process enters the namespace; `None`: it is born there.
+    pub(crate) fn door(&self) -> Option<PathBuf> {
+        self.namespace.as_ref().map(|namespace| namespace.door())
+    }
+}
+
+/// A network namespace. It lives as long as this, or a process in it.
+#[derive(Debug)]
+pub(crate) struct Namespace(File);
+
+impl Namespace {
+    /// A fresh one, in which nothing is up.
+    pub(crate) fn new() -> Self {
+        let make = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("make a network namespace: the tests need root");
+            File::open("/proc/thread-self/ns/net").expect("open a namespace")
+        };
+        Self(std::thread::spawn(make).join().expect("a namespace"))
+    }
+
+    pub(crate) fn door(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
+    }
+
+    /// Runs something inside: on a thread of its own, as a thread is in one namespace at a time.
+    pub(crate) fn within(&self, run: impl FnOnce() + Send) {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                setns(&self.0, CloneFlags::CLONE_NEWNET).expect("enter a namespace");
+                run();
+            });
+            inside.join().expect("run something in a namespace");
+        });
+    }
+}
+
+pub(crate) fn ip(arguments: &[&str]) {
     let status = Command::new("ip").args(arguments).status().expect("run ip: install iproute2");
     assert!(status.success(), "ip {arguments:?} failed");
 }

@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::folder::open_log;
+use crate::net::Place;
 use crate::{parts, until};
 
 /// A running process. It ends when this is dropped, and when the test's thread ends in any other way.
@@ -29,10 +30,25 @@ impl Process {
         variables: &[(String, String)],
         log: &Path,
     ) -> Self {
+        Self::start_in(&Place::here(), program, arguments, variables, log)
+    }
+
+    /// The same, in the namespace of `place`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_in<A: AsRef<OsStr>>(
+        place: &Place,
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        variables: &[(String, String)],
+        log: &Path,
+    ) -> Self {
         let name = program.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let file = open_log(log);
         let child = Command::new(parts::own("leash"))
             .arg(std::process::id().to_string())
+            .arg(place.door().unwrap_or_default())
             .arg(program)
             .args(arguments)
             .env_clear()
@@ -44,6 +60,11 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("start {name}: {error}"));
         Self { name, child, log: log.to_path_buf() }
+    }
+
+    /// The name of its program.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its process id.

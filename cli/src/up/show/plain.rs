@@ -111,7 +111,7 @@ fn happened(occasion: &Occasion) -> Vec<String> {
             std::iter::once(format!("{id}  woken{took}")).chain(waterfall).collect()
         }
         Happening::Slept => {
-            vec![format!("{id}  asleep: scaled to zero, nothing of {} runs", occasion.workload.name)]
+            vec![format!("{id}  asleep: scaled to zero, what runs of {} ends now", occasion.workload.name)]
         }
         Happening::DrainCancelled { reason } => vec![format!("{id}  stays up: {reason}")],
     }

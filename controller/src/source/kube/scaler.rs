@@ -19,12 +19,17 @@ use super::kinds::{KindError, Kinds};
 use super::lookup;
 use super::objects::PodObject;
 use super::urgency::Urgency;
-use crate::model::{Problem, WorkloadFacts};
-use crate::source::{Pod, ScaleError, ScaleWrite, Scaler};
+use crate::model::{PodReference, Problem, WorkloadFacts};
+use crate::source::{Pod, PodUnknown, ScaleError, ScaleWrite, Scaler};
 
 const READ: Duration = Duration::from_secs(5);
 const WRITE: Duration = Duration::from_secs(5);
 const PODS: Duration = Duration::from_secs(10);
+/// A node waits for it before it is served.
+const POD: Duration = Duration::from_secs(2);
+const READINESS: Duration = Duration::from_secs(2);
+/// The reason of a refusal for want of a right.
+const FORBIDDEN: &str = "Forbidden";
 /// An overloaded API server says 429 before it does anything: the same write may be sent again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -81,6 +86,34 @@ impl KubeScaler {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Makes a call in time, and says what its failure means.
+    async fn call<T>(
+        &self,
+        workload: &WorkloadId,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, Failure>> + Send,
+    ) -> Result<T, ScaleError> {
+        match within(workload, deadline, call).await {
+            Err(ScaleError::Refused { workload, problem })
+                if problem.reason == FORBIDDEN && self.is_starting().await =>
+            {
+                Err(ScaleError::Unavailable { workload, reason: problem.message })
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether the API server is not ready. One that starts has not read the roles yet, and forbids everything: even this
+    /// question, which the roles of every cluster allow to whoever is known.
+    async fn is_starting(&self) -> bool {
+        let Ok(question) = http::Request::get("/readyz").body(Vec::new()) else { return false };
+        match tokio::time::timeout(READINESS, self.client.request_text(question)).await {
+            Ok(Ok(_)) => false,
+            Ok(Err(kube::Error::Api(status))) => status.code == 403 || status.code >= 500,
+            Ok(Err(_)) | Err(_) => true,
         }
     }
 
@@ -179,7 +212,7 @@ fn answered(status: &Status, workload: WorkloadId) -> ScaleError {
         }
         // An admission webhook or policy denies with this code too, and says so.
         403 if !status.message.contains("denied") => {
-            ScaleError::Refused { workload, problem: refused("Forbidden") }
+            ScaleError::Refused { workload, problem: refused(FORBIDDEN) }
         }
         400 | 403 | 405 | 413 | 415 | 422 => {
             ScaleError::Refused { workload, problem: refused("ScaleRefused") }
@@ -206,7 +239,7 @@ async fn within<T>(
 #[async_trait]
 impl Scaler for KubeScaler {
     async fn read(&self, workload: &WorkloadId) -> Result<Option<WorkloadFacts>, ScaleError> {
-        let found = within(workload, Instant::now() + READ, self.look(workload)).await?;
+        let found = self.call(workload, Instant::now() + READ, self.look(workload)).await?;
         Ok(found.map(|found| WorkloadFacts {
             problem: found.refusal.filter(|_| found.replicas > 0),
             version: found.version,
@@ -217,17 +250,28 @@ impl Scaler for KubeScaler {
 
     async fn scale(&self, workload: &WorkloadId, write: &ScaleWrite) -> Result<String, ScaleError> {
         let (deadline, _urgent) = (Instant::now() + WRITE, self.urgency.begin());
-        within(workload, deadline, self.patch(workload, write, &PatchParams::default(), deadline)).await
+        self.call(workload, deadline, self.patch(workload, write, &PatchParams::default(), deadline)).await
     }
 
     async fn rehearse(&self, workload: &WorkloadId, write: &ScaleWrite) -> Result<(), ScaleError> {
         let deadline = Instant::now() + WRITE;
         let how = PatchParams { dry_run: true, ..PatchParams::default() };
-        within(workload, deadline, self.patch(workload, write, &how, deadline)).await.map(|_| ())
+        self.call(workload, deadline, self.patch(workload, write, &how, deadline)).await.map(|_| ())
     }
 
     async fn pods(&self, workload: &WorkloadId) -> Result<Vec<Pod>, ScaleError> {
-        within(workload, Instant::now() + PODS, self.living(workload)).await
+        self.call(workload, Instant::now() + PODS, self.living(workload)).await
+    }
+
+    async fn pod_exists(&self, pod: &PodReference) -> Result<bool, PodUnknown> {
+        let unknown = |reason: String| PodUnknown { pod: pod.clone(), reason };
+        let pods: Api<PodObject> = Api::namespaced(self.client.clone(), &pod.namespace);
+        // Without a resourceVersion the answer is of a quorum.
+        match tokio::time::timeout(POD, pods.get_metadata_opt(&pod.name)).await {
+            Ok(Ok(found)) => Ok(found.is_some_and(|found| uid(&found.metadata) == pod.uid)),
+            Ok(Err(error)) => Err(unknown(error.to_string())),
+            Err(_) => Err(unknown("no answer from the API server before the deadline".into())),
+        }
     }
 }
 

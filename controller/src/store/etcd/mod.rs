@@ -2,6 +2,7 @@
 
 mod failure;
 mod members;
+mod seen;
 mod watch;
 
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use tracing::{debug, warn};
 use zenvoy_shared::tls::{Live, Role, TlsFiles};
 
 use self::members::{Call, Members};
+use self::seen::Seen;
 use super::{
-    Compare, Entry, Key, LeaseId, Room, Snapshot, Store, StoreError, Txn, TxnOutcome, WATCH_BUFFER,
+    Compare, Entry, History, Key, LeaseId, Room, Snapshot, Store, StoreError, Txn, TxnOutcome, WATCH_BUFFER,
     WatchEvent, Write,
 };
 use crate::model::Revision;
@@ -68,6 +70,7 @@ pub struct EtcdStore {
     endpoints: String,
     prefix: String,
     met_unknown: Arc<AtomicBool>,
+    seen: Arc<Seen>,
 }
 
 impl EtcdStore {
@@ -88,6 +91,7 @@ impl EtcdStore {
             endpoints: options.endpoints.join(","),
             prefix: format!("/zenvoy/v1/{}/", options.cluster),
             met_unknown: Arc::default(),
+            seen: Arc::default(),
         };
         match store.read(Room::Leader).await {
             Err(error) if !error.could_retry() => Err(error),
@@ -168,13 +172,16 @@ impl EtcdStore {
 
     /// Records from `first` on, at `at` or, when that is `None`, now.
     async fn page(&self, first: &[u8], end: &[u8], at: Option<i64>) -> Result<GetResponse, StoreError> {
+        let before = self.seen.now();
         let read = self.members.call(Call::REPEATABLE, |client| {
             let options = GetOptions::new().with_range(end).with_limit(PAGE).with_revision(at.unwrap_or(0));
             let mut client = client.kv_client().max_decoding_message_size(MESSAGE_LIMIT);
             let first = first.to_vec();
             async move { client.get(first, Some(options)).await }
         });
-        Ok(read.await?.1)
+        let (_, page) = read.await?;
+        self.seen.note(before, page.header())?;
+        Ok(page)
     }
 }
 
@@ -223,11 +230,13 @@ impl Store for EtcdStore {
         let compares: Vec<EtcdCompare> = txn.compares.iter().map(|compare| self.compare(compare)).collect();
         let writes: Vec<TxnOp> = txn.writes.iter().map(|write| self.write(write)).collect();
         let request = EtcdTxn::new().when(compares).and_then(writes);
+        let before = self.seen.now();
         let call = self.members.call(Call { repeatable: false, lease }, |client| {
             let (mut client, request) = (client.kv_client(), request.clone());
             async move { client.txn(request).await }
         });
         let (_, answer) = call.await?;
+        self.seen.note(before, answer.header())?;
         let revision = revision(answer.header());
         Ok(if answer.succeeded() { TxnOutcome::Written(revision) } else { TxnOutcome::Refused(revision) })
     }
@@ -252,6 +261,12 @@ impl Store for EtcdStore {
                 }
             }
         }
+    }
+
+    async fn history(&self) -> Result<History, StoreError> {
+        let (first, end) = self.range(Room::Leader);
+        let page = self.page(&first, &end, None).await?;
+        Ok(seen::history(page.header()))
     }
 
     async fn watch(&self, after: Revision) -> Result<mpsc::Receiver<WatchEvent>, StoreError> {

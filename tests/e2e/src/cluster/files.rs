@@ -112,8 +112,8 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
 }
 
-/// Whole requests and answers of everything that can change how many replicas something has; of zenvoy's other requests,
-/// that they were made.
+/// Whole requests and answers of everything that can change or shows how many replicas something has; of zenvoy's other
+/// requests, that they were made.
 fn audit_policy() -> String {
     let writes = ["create", "update", "patch", "delete", "deletecollection"];
     let policy = json!({
@@ -123,7 +123,9 @@ fn audit_policy() -> String {
         "omitManagedFields": true,
         "rules": [
             { "level": "RequestResponse", "verbs": writes, "resources": [
-                { "group": "apps", "resources": ["*/scale", "deployments", "statefulsets"] },
+                { "group": "apps", "resources": [
+                    "*/scale", "deployments", "statefulsets", "deployments/status", "statefulsets/status",
+                ]},
                 { "group": "", "resources": ["*/scale"] },
                 { "group": "test.zenvoy.dev" },
             ]},

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::etcd::Etcd;
 use crate::folder::Folder;
+use crate::net::Place;
 use crate::process::Process;
 use crate::{parts, until};
 use files::Files;
@@ -37,6 +38,7 @@ const NO_ADMISSION: &str = "ServiceAccount,PodGroupWorkloadExists";
 
 /// A control plane. Dropped: its processes end.
 pub struct Cluster {
+    place: Place,
     client: Option<Client>,
     address: SocketAddr,
     kubeconfigs: Vec<(User, PathBuf)>,
@@ -54,16 +56,25 @@ impl Cluster {
     /// # Panics
     /// When a process cannot be started.
     pub fn start(folder: &Folder) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], 6443));
-        let etcd = Etcd::start(folder, "etcd-of-kubernetes", 2479);
+        Self::start_in(&Place::here(), folder)
+    }
+
+    /// The same at another place.
+    ///
+    /// # Panics
+    /// When a process cannot be started.
+    pub fn start_in(place: &Place, folder: &Folder) -> Self {
+        let address = place.at(6443);
+        let etcd = Etcd::alone(folder, "etcd-of-kubernetes", place, 2479);
         let files = Files::write(folder, address);
         let kubeconfigs = User::ALL.map(|user| (user, files.kubeconfig(folder, user, address))).to_vec();
         let audit = folder.path().join("audit.json");
         let api_flags = api_flags(folder, &files, address, &etcd.endpoint(), &audit);
         let api_log = folder.log("kube-apiserver");
-        let api = Process::start(&parts::path("kube-apiserver"), &api_flags, &[], &api_log);
-        let controllers = start_controllers(folder, &kubeconfigs);
-        Self { client: None, address, kubeconfigs, audit, api_flags, api_log, controllers, api, etcd }
+        let api = Process::start_in(place, &parts::path("kube-apiserver"), &api_flags, &[], &api_log);
+        let controllers = start_controllers(place, folder, &kubeconfigs);
+        let place = place.clone();
+        Self { place, client: None, address, kubeconfigs, audit, api_flags, api_log, controllers, api, etcd }
     }
 
     /// Waits until it serves, then creates what tests expect: their namespace, and zenvoy's rights.
@@ -79,7 +90,11 @@ impl Cluster {
         files::give_token(self.kubeconfig(User::Zenvoy), &token);
     }
 
-    async fn until_serving(&mut self) {
+    /// Waits until the API server serves.
+    ///
+    /// # Panics
+    /// When a part of it ends, or it does not serve within a minute.
+    pub async fn until_serving(&mut self) {
         let client = self.client();
         until::so("the API server is ready", async || {
             self.api.assert_running();
@@ -139,8 +154,14 @@ impl Cluster {
     /// When it does not come back.
     pub async fn restart_api(&mut self) {
         self.api.kill().await;
-        self.api = Process::start(&parts::path("kube-apiserver"), &self.api_flags, &[], &self.api_log);
+        self.start_api_again();
         self.until_serving().await;
+    }
+
+    /// The same without waiting; the process that was must have ended.
+    pub fn start_api_again(&mut self) {
+        let program = parts::path("kube-apiserver");
+        self.api = Process::start_in(&self.place, &program, &self.api_flags, &[], &self.api_log);
     }
 
     /// Creates or changes an object by server-side apply.
@@ -195,7 +216,7 @@ fn api_flags(folder: &Folder, files: &Files, address: SocketAddr, etcd: &str, au
     ]
 }
 
-fn start_controllers(folder: &Folder, kubeconfigs: &[(User, PathBuf)]) -> Process {
+fn start_controllers(place: &Place, folder: &Folder, kubeconfigs: &[(User, PathBuf)]) -> Process {
     let (_, kubeconfig) =
         kubeconfigs.iter().find(|(user, _)| *user == User::ControllerManager).expect("every user has one");
     let flags = [
@@ -208,5 +229,5 @@ fn start_controllers(folder: &Folder, kubeconfigs: &[(User, PathBuf)]) -> Proces
         "--kube-api-burst=2000".into(),
     ];
     let program = parts::path("kube-controller-manager");
-    Process::start(&program, flags, &[], &folder.log("kube-controller-manager"))
+    Process::start_in(place, &program, flags, &[], &folder.log("kube-controller-manager"))
 }

@@ -2,18 +2,25 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::timeout;
 
-use super::local;
+use super::{PATIENCE, zenvoy};
 use crate::folder::Folder;
 use crate::http::get;
+use crate::net::Place;
 use crate::process::Process;
-use crate::{parts, until};
+use crate::until;
+
+/// How long a leader of the tests may be silent.
+pub const LEASE_TTL: Duration = Duration::from_secs(5);
 
 /// A running `zenvoy controller`.
 #[derive(Debug)]
 pub struct Controller {
+    place: Place,
     process: Process,
     flags: Vec<String>,
     log: PathBuf,
@@ -27,7 +34,22 @@ impl Controller {
     /// # Panics
     /// When it cannot be started.
     pub fn start(folder: &Folder, kubeconfig: &Path, etcd: &str, further: &[&str]) -> Self {
-        let (address, admin) = (local(18_000), local(18_080));
+        Self::start_in(&Place::here(), folder, "zenvoy-controller", kubeconfig, etcd, further)
+    }
+
+    /// The same at another place, under a name of its own; `etcd` may name several members.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_in(
+        place: &Place,
+        folder: &Folder,
+        name: &str,
+        kubeconfig: &Path,
+        etcd: &str,
+        further: &[&str],
+    ) -> Self {
+        let (address, admin) = (place.at(18_000), place.at(18_080));
         let mut flags = vec![
             "controller".into(),
             format!("--listen={address}"),
@@ -35,12 +57,12 @@ impl Controller {
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--etcd-endpoints={etcd}"),
             // A killed leader's successor waits this long.
-            "--lease-ttl=5s".into(),
+            format!("--lease-ttl={}s", LEASE_TTL.as_secs()),
             "--log=info,zenvoy_controller=debug".into(),
         ];
         flags.extend(further.iter().map(|flag| (*flag).to_owned()));
-        let log = folder.log("zenvoy-controller");
-        Self { process: run(&flags, &log), flags, log, address, admin }
+        let log = folder.log(name);
+        Self { process: zenvoy(place, &flags, &log), place: place.clone(), flags, log, address, admin }
     }
 
     /// Where proxies reach it.
@@ -55,7 +77,7 @@ impl Controller {
 
     /// Starts it again, as it was started; the process that was must have ended.
     pub fn start_again(&mut self) {
-        self.process = run(&self.flags, &self.log);
+        self.process = zenvoy(&self.place, &self.flags, &self.log);
     }
 
     /// Waits until it serves.
@@ -65,7 +87,19 @@ impl Controller {
     pub async fn until_ready(&mut self) {
         until::so("the controller is ready", async || {
             self.process.assert_running();
-            get(self.admin, "admin", "/readyz").await.is_ok_and(|answer| answer.status == 200)
+            self.is_ready().await
+        })
+        .await;
+    }
+
+    /// Waits until it says that it is not ready.
+    ///
+    /// # Panics
+    /// When it ends, or stays ready for a minute.
+    pub async fn until_not_ready(&mut self) {
+        until::so("the controller is not ready", async || {
+            self.process.assert_running();
+            get(self.admin, "admin", "/readyz").await.is_ok_and(|answer| answer.status == 503)
         })
         .await;
     }
@@ -75,11 +109,34 @@ impl Controller {
     /// # Panics
     /// When it does not answer.
     pub async fn status(&self) -> Value {
-        let answer = get(self.admin, "admin", "/status").await.expect("the controller's status");
-        serde_json::from_str(&answer.body).expect("the status is JSON")
+        self.try_status().await.expect("the controller's status")
     }
-}
 
-fn run(flags: &[String], log: &Path) -> Process {
-    Process::start(&parts::zenvoy(), flags, &[], log)
+    /// Its status page, if it answers.
+    ///
+    /// # Panics
+    /// When it answers something else.
+    pub async fn try_status(&self) -> Option<Value> {
+        let answer = timeout(PATIENCE, get(self.admin, "admin", "/status")).await.ok()?.ok()?;
+        Some(serde_json::from_str(&answer.body).expect("the status is JSON"))
+    }
+
+    /// The id of this incarnation, if it answers.
+    pub async fn id(&self) -> Option<String> {
+        Some(self.try_status().await?["controller"].as_str()?.to_owned())
+    }
+
+    /// Whether it says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let answer = timeout(PATIENCE, get(self.admin, "admin", "/readyz")).await;
+        answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status == 200))
+    }
+
+    /// Its metrics, as text.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn metrics(&self) -> String {
+        get(self.admin, "admin", "/metrics").await.expect("the controller's metrics").body
+    }
 }

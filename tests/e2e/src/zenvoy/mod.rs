@@ -1,10 +1,12 @@
 //! zenvoy under test, as its users run it: processes of the one program, beside real parts.
 
 mod controller;
+mod fleet;
 mod node;
 mod secured;
 
-use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::Api;
@@ -17,10 +19,16 @@ use crate::folder::Folder;
 use crate::kubelet::Kubelet;
 use crate::load::Request;
 use crate::manifest::Backend;
+use crate::net::Place;
+use crate::process::Process;
 use crate::{parts, until};
-pub use controller::Controller;
+pub use controller::{Controller, LEASE_TTL};
+pub use fleet::Fleet;
 pub use node::{Mode, Node};
 pub use secured::Certificates;
+
+/// A part that says nothing for this long is paused, and does not keep others waiting.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A whole installation in the test's network namespace: a control plane, a kubelet, etcd, one controller, one node.
 pub struct Installation {
@@ -178,7 +186,7 @@ impl Installation {
 }
 
 /// Installs what `zenvoy crd` prints.
-async fn install_definitions(cluster: &Cluster, program: &std::path::Path) {
+async fn install_definitions(cluster: &Cluster, program: &Path) {
     let printed = std::process::Command::new(program).arg("crd").output().expect("run zenvoy crd");
     assert!(printed.status.success(), "zenvoy crd: {}", String::from_utf8_lossy(&printed.stderr));
     let definition: Value = serde_saphyr::from_slice(&printed.stdout).expect("zenvoy crd prints YAML");
@@ -193,7 +201,7 @@ async fn install_definitions(cluster: &Cluster, program: &std::path::Path) {
     .await;
 }
 
-/// An address of this namespace.
-pub(crate) fn local(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
+/// Starts the program under test.
+fn zenvoy(place: &Place, flags: &[String], log: &Path) -> Process {
+    Process::start_in(place, &parts::zenvoy(), flags, &[], log)
 }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use tokio::time::timeout;
 
-use super::local;
+use super::{PATIENCE, zenvoy};
 use crate::folder::Folder;
 use crate::http::get;
 use crate::manifest::Backend;
+use crate::net::Place;
 use crate::process::Process;
 use crate::{parts, until};
 
@@ -31,6 +33,8 @@ pub enum Mode {
 /// A running `zenvoy proxy` and a real Envoy, started with what `zenvoy bootstrap` prints.
 #[derive(Debug)]
 pub struct Node {
+    name: String,
+    place: Place,
     envoy: Process,
     proxy: Process,
     proxy_flags: Vec<String>,
@@ -57,15 +61,31 @@ impl Node {
     /// # Panics
     /// When one cannot be started.
     pub fn start_with(folder: &Folder, mode: Mode, controller: &str, further: &[String]) -> Self {
-        let (beside, proxy_admin, envoy_admin) = (local(18_001), local(18_081), local(9901));
+        Self::start_in(&Place::here(), folder, "", mode, controller, further)
+    }
+
+    /// The same at another place, with `suffix` after the names of what belongs to it; `controllers` may name several.
+    ///
+    /// # Panics
+    /// When one cannot be started.
+    pub fn start_in(
+        place: &Place,
+        folder: &Folder,
+        suffix: &str,
+        mode: Mode,
+        controllers: &str,
+        further: &[String],
+    ) -> Self {
+        let (beside, proxy_admin, envoy_admin) = (Place::here().at(18_001), place.at(18_081), place.at(9901));
+        let name = format!("node{}", if suffix.is_empty() { "-1" } else { suffix });
         let mode = match mode {
             Mode::Tproxy => "tproxy",
             Mode::Listen => "listen",
         };
         let mut proxy_flags = vec![
             "proxy".into(),
-            "--node=node-1".into(),
-            format!("--controllers={controller}"),
+            format!("--node={name}"),
+            format!("--controllers={controllers}"),
             format!("--mode={mode}"),
             format!("--envoy-listen={beside}"),
             format!("--admin={proxy_admin}"),
@@ -73,14 +93,17 @@ impl Node {
             "--log=info,zenvoy_proxy=debug".into(),
         ];
         proxy_flags.extend_from_slice(further);
-        let bootstrap = bootstrap(beside, envoy_admin);
-        let bootstrap = folder.write("envoy.yaml", &bootstrap);
+        let bootstrap = bootstrap(&name, beside, envoy_admin);
+        let bootstrap = folder.write(&format!("envoy{suffix}.yaml"), &bootstrap);
         let envoy_flags = ["--config-path", &bootstrap.display().to_string(), "--concurrency", "2"];
         let envoy_flags: Vec<String> = envoy_flags.into_iter().map(ToOwned::to_owned).collect();
-        let (proxy_log, envoy_log) = (folder.log("zenvoy-proxy"), folder.log("envoy"));
+        let proxy_log = folder.log(&format!("zenvoy-proxy{suffix}"));
+        let envoy_log = folder.log(&format!("envoy{suffix}"));
         Self {
-            proxy: run(&parts::zenvoy(), &proxy_flags, &proxy_log),
-            envoy: run(&parts::path("envoy"), &flags(&envoy_flags, &ALONE), &envoy_log),
+            proxy: zenvoy(place, &proxy_flags, &proxy_log),
+            envoy: envoy(place, &flags(&envoy_flags, &ALONE), &envoy_log),
+            name,
+            place: place.clone(),
             proxy_flags,
             proxy_log,
             envoy_flags,
@@ -89,6 +112,11 @@ impl Node {
             envoy_admin,
             shared: None,
         }
+    }
+
+    /// Its name, as controllers know it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Waits until both serve.
@@ -120,12 +148,12 @@ impl Node {
 
     /// Starts the proxy again; the process that was must have ended.
     pub fn start_proxy_again(&mut self) {
-        self.proxy = run(&parts::zenvoy(), &self.proxy_flags, &self.proxy_log);
+        self.proxy = zenvoy(&self.place, &self.proxy_flags, &self.proxy_log);
     }
 
     /// Starts Envoy again; the process that was must have ended.
     pub fn start_envoy_again(&mut self) {
-        self.envoy = run(&parts::path("envoy"), &flags(&self.envoy_flags, &ALONE), &self.envoy_log);
+        self.envoy = envoy(&self.place, &flags(&self.envoy_flags, &ALONE), &self.envoy_log);
     }
 
     /// Starts Envoy as the first or a later epoch of a hot restart: a later one takes the listeners over from the process
@@ -140,18 +168,18 @@ impl Node {
         ];
         let of_epoch: Vec<String> =
             of_epoch.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.to_string()]).collect();
-        let started = run(&parts::path("envoy"), &flags(&self.envoy_flags, &of_epoch), &self.envoy_log);
+        let started = envoy(&self.place, &flags(&self.envoy_flags, &of_epoch), &self.envoy_log);
         std::mem::replace(&mut self.envoy, started)
     }
 
     /// Envoy's HTTP listener.
     pub fn http(&self) -> SocketAddr {
-        local(10_000)
+        self.place.at(10_000)
     }
 
     /// Envoy's listener for the upstream with this `listen-port`.
     pub fn listener(&self, port: u16) -> SocketAddr {
-        local(port)
+        self.place.at(port)
     }
 
     /// The proxy's status page.
@@ -159,13 +187,21 @@ impl Node {
     /// # Panics
     /// When it does not answer.
     pub async fn status(&self) -> Value {
-        let answer = get(self.proxy_admin, "admin", "/status").await.expect("the proxy's status");
-        serde_json::from_str(&answer.body).expect("the status is JSON")
+        self.try_status().await.expect("the proxy's status")
+    }
+
+    /// The proxy's status page, if it answers.
+    ///
+    /// # Panics
+    /// When it answers something else.
+    pub async fn try_status(&self) -> Option<Value> {
+        let answer = timeout(PATIENCE, get(self.proxy_admin, "admin", "/status")).await.ok()?.ok()?;
+        Some(serde_json::from_str(&answer.body).expect("the status is JSON"))
     }
 
     /// What the proxy says of the upstream of a backend.
     pub async fn upstream(&self, backend: &Backend) -> Option<Value> {
-        let status = self.status().await;
+        let status = self.try_status().await?;
         let upstreams = status["upstreams"].as_array()?;
         upstreams.iter().find(|upstream| upstream["upstream"] == backend.upstream().as_str()).cloned()
     }
@@ -201,7 +237,7 @@ impl Node {
     }
 
     /// Whether proxy and Envoy know a backend: a connection is served from now on.
-    pub(super) async fn knows(&self, backend: &Backend) -> bool {
+    pub async fn knows(&self, backend: &Backend) -> bool {
         if self.upstream(backend).await.is_none() || self.envoy_endpoints(backend).await.is_empty() {
             return false;
         }
@@ -253,7 +289,8 @@ impl Node {
         }
     }
 
-    async fn envoy_says(&self, path: &str) -> Option<String> {
+    /// What Envoy's admin interface says, if it does.
+    pub async fn envoy_says(&self, path: &str) -> Option<String> {
         let answer = get(self.envoy_admin, "admin", path).await.ok()?;
         (answer.status == 200).then_some(answer.body)
     }
@@ -286,10 +323,10 @@ fn flags(first: &[String], further: &[impl ToString]) -> Vec<String> {
     first.iter().cloned().chain(further.iter().map(ToString::to_string)).collect()
 }
 
-fn bootstrap(proxy: SocketAddr, admin: SocketAddr) -> String {
+fn bootstrap(name: &str, proxy: SocketAddr, admin: SocketAddr) -> String {
     let printed = Command::new(parts::zenvoy())
-        .args(["bootstrap", "--node=node-1"])
-        .args([format!("--proxy={proxy}"), format!("--admin={admin}")])
+        .arg("bootstrap")
+        .args([format!("--node={name}"), format!("--proxy={proxy}"), format!("--admin={admin}")])
         .arg(format!("--stats-flush-interval={FLUSH}"))
         .output()
         .expect("run zenvoy bootstrap");
@@ -297,6 +334,6 @@ fn bootstrap(proxy: SocketAddr, admin: SocketAddr) -> String {
     String::from_utf8(printed.stdout).expect("the bootstrap is text")
 }
 
-fn run(program: &Path, flags: &[String], log: &Path) -> Process {
-    Process::start(program, flags, &[], log)
+fn envoy(place: &Place, flags: &[String], log: &Path) -> Process {
+    Process::start_in(place, &parts::path("envoy"), flags, &[], log)
 }

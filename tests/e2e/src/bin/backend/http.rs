@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -24,12 +24,13 @@ type Body = BoxBody<Bytes, hyper::Error>;
 
 struct Server {
     name: String,
+    started: u64,
     answered: AtomicU64,
 }
 
 /// Serves until it is dropped.
 pub(crate) async fn serve(listener: TcpListener, name: String) {
-    let server = Arc::new(Server { name, answered: AtomicU64::new(0) });
+    let server = Arc::new(Server { name, started: unix_millis(), answered: AtomicU64::new(0) });
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let server = server.clone();
@@ -66,6 +67,8 @@ impl Server {
                     "path": path,
                     "count": count,
                     "version": format!("{:?}", request.version()),
+                    "started_unix_ms": self.started,
+                    "answered_unix_ms": unix_millis(),
                 });
                 text(Bytes::from(said.to_string()))
             }
@@ -115,6 +118,11 @@ fn status(status: StatusCode) -> Response<Body> {
     let mut answer = text(Bytes::new());
     *answer.status_mut() = status;
     answer
+}
+
+fn unix_millis() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn number(query: &str, key: &str) -> Option<u64> {

@@ -21,7 +21,7 @@ struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Mode {
-    /// Answers HTTP/1.1 and HTTP/2 requests: `/` says who answered, `/slow?ms=N` waits first, `/stream?ms=N&count=N` sends
+    /// Answers HTTP/1.1 and HTTP/2 requests: `/` says who answered and when, `/slow?ms=N` waits first, `/stream?ms=N&count=N` sends
     /// a line every N ms (count 0: for ever), `/echo` returns the body, `/ws` is a WebSocket that echoes messages.
     Http(Options),
     /// The gRPC health service: `Check`, and `Watch`, whose stream stays open.

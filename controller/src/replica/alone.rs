@@ -1,0 +1,155 @@
+//! What a replica does while the store does not answer (rules W4, N2): cold services that its nodes demand wake by the object's
+//! version alone, and nodes that arrive get activator routes only. Allocation and drains pause, and go on by themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zenvoy_shared::id::{DrainId, NodeId, WorkloadId};
+
+use super::core::Core;
+use super::event::{Effect, Routes, ToNode};
+use super::lead::SCALE_PATIENCE;
+use super::sessions::Served;
+use crate::execute::{Job, Outcome, Subject};
+use crate::model::Problem;
+use crate::plan::wake::{AloneStep, without_store};
+use crate::source::ScaleWrite;
+
+/// Wakes of this replica's own demand that go on without a record. Bounded by what is demanded.
+#[derive(Debug, Default)]
+pub(super) struct Alone {
+    /// The store left the intent unanswered, though the own lease still lives.
+    unanswered: BTreeSet<WorkloadId>,
+    /// The API server refuses the scale write.
+    refused: BTreeMap<WorkloadId, Problem>,
+    /// Whose wake waits for the end of a drain, which is told once.
+    waiting: BTreeMap<WorkloadId, DrainId>,
+}
+
+impl Alone {
+    /// Nobody demands the workload any more, or its wake has a record. True when clients were told of a refusal.
+    fn forget(&mut self, workload: &WorkloadId) -> bool {
+        self.unanswered.remove(workload);
+        self.waiting.remove(workload);
+        self.refused.remove(workload).is_some()
+    }
+
+    pub(super) fn refused(&self, workload: &WorkloadId) -> Option<&Problem> {
+        self.refused.get(workload)
+    }
+}
+
+impl Core {
+    /// Whether the store can be written: the own lease lives, and no write was left unanswered of late.
+    pub(super) fn has_store(&self) -> bool {
+        self.lease.is_some() && self.alone.unanswered.is_empty()
+    }
+
+    fn acts_alone(&self, workload: &WorkloadId) -> bool {
+        self.lease.is_none() || self.alone.unanswered.contains(workload)
+    }
+
+    /// Rule W4: the scale write of a demanded workload, when its intent cannot be recorded.
+    pub(super) fn wake_alone(&mut self, workload: &WorkloadId) -> Option<Job> {
+        if !self.acts_alone(workload) {
+            return None;
+        }
+        match without_store(&self.inventory.view(workload)) {
+            AloneStep::Nothing => None,
+            AloneStep::AwaitDrain(drain) => {
+                if self.alone.waiting.insert(workload.clone(), drain.clone()).as_ref() != Some(&drain) {
+                    tracing::warn!(%workload, %drain, "{}", awaits_drain(workload).message);
+                    self.report(workload);
+                }
+                None
+            }
+            AloneStep::ScaleUp { replicas, resource_version } => {
+                tracing::info!(%workload, replicas, "the store does not answer: woken without a record");
+                let write = ScaleWrite { replicas, resource_version };
+                Some(Job::WakeAlone { workload: workload.clone(), write })
+            }
+        }
+    }
+
+    /// How a job of a demand ended, in what concerns wakes without a record.
+    pub(super) fn demanded_on(&mut self, workload: &WorkloadId, outcome: &Outcome) {
+        let subject = Subject::Demand(workload.clone());
+        match outcome {
+            Outcome::StoreFailed(_) => {
+                self.alone.unanswered.insert(workload.clone());
+                if matches!(without_store(&self.inventory.view(workload)), AloneStep::ScaleUp { .. }) {
+                    // Somebody waits: the scale write needs no store.
+                    self.pause(&subject, std::time::Duration::ZERO);
+                }
+            }
+            Outcome::Scaled(_) => {
+                self.timelines.scaled(workload, self.now);
+                self.alone_is_refused(workload, None);
+                // The watch shows the object soon; before that a second write would be refused by its version.
+                self.pause(&subject, SCALE_PATIENCE);
+            }
+            Outcome::ScaleRefused(problem) => self.alone_is_refused(workload, Some(problem)),
+            Outcome::Written(_) => self.end_alone(workload),
+            _ => {}
+        }
+    }
+
+    /// The wake has a record now, or nobody demands it any more.
+    pub(super) fn end_alone(&mut self, workload: &WorkloadId) {
+        if self.alone.forget(workload) {
+            self.publish_endpoints(workload);
+        }
+    }
+
+    fn alone_is_refused(&mut self, workload: &WorkloadId, problem: Option<&Problem>) {
+        let before = match problem {
+            Some(problem) => self.alone.refused.insert(workload.clone(), problem.clone()),
+            None => self.alone.refused.remove(workload),
+        };
+        if before.as_ref() != problem {
+            self.publish_endpoints(workload);
+            self.report(workload);
+        }
+    }
+
+    /// What keeps demanded connections of a workload waiting though it could be woken, if something does.
+    pub(super) fn awaited_drain(&self, workload: &WorkloadId) -> Option<Problem> {
+        self.alone.waiting.get(workload).filter(|_| self.acts_alone(workload))?;
+        Some(awaits_drain(workload))
+    }
+
+    // === nodes (rule N2) ===
+
+    /// Nodes that wait to be registered and cannot be are served all the same, by way of their proxies.
+    pub(super) fn relay_to_waiting(&mut self) {
+        if self.lease.is_some() || !self.was_registered || !self.published.whole {
+            return;
+        }
+        let waiting = self.sessions.iter().filter(|(_, session)| session.served == Served::NotYet);
+        let waiting: Vec<NodeId> = waiting.map(|(node, _)| node.clone()).collect();
+        waiting.iter().for_each(|node| self.relay_to(node));
+    }
+
+    /// The node gets activator routes only, and the proxy beside its Envoy relays.
+    pub(super) fn relay_to(&mut self, node: &NodeId) {
+        let may = self.was_registered && self.published.whole;
+        let Some(session) = self.sessions.get_mut(node) else { return };
+        if !may || session.served != Served::NotYet {
+            return;
+        }
+        session.served = Served::Relayed;
+        let id = session.id;
+        tracing::warn!(%node, "the store does not answer: the node is served without direct routes until it does");
+        self.begin_relay();
+        self.effect(Effect::Tell(node.clone(), id, ToNode::Welcome(Routes::Activator)));
+    }
+}
+
+fn awaits_drain(workload: &WorkloadId) -> Problem {
+    Problem {
+        reason: "StoreUnavailable".into(),
+        message: format!(
+            "{workload} was on its way to zero when etcd ceased to answer: it wakes when etcd is back and the drain has \
+             ended; bring etcd back"
+        ),
+    }
+}

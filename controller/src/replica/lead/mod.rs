@@ -1,0 +1,173 @@
+//! What the leader does for one workload: the plan's next step becomes a job. In: the plan; out: at most one job at a time.
+
+mod drain;
+mod wake;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use zenvoy_shared::id::{DrainId, UpstreamId, WorkloadId};
+
+use super::core::Core;
+use super::event::Effect;
+use crate::execute::{Job, Outcome, Subject};
+use crate::model::{Problem, Revision, Term};
+use crate::plan::wake::{self as plan, WakeStep};
+use crate::session::Moment;
+use crate::store::{Compare, Key, Txn, Write};
+
+pub(super) use wake::SCALE_PATIENCE;
+
+/// What the leader remembers of workloads beside their records.
+#[derive(Debug, Default)]
+pub(super) struct Led {
+    workloads: BTreeMap<WorkloadId, Memory>,
+    /// Workloads with a drain on offer: only a few at once (rule D1).
+    offered: BTreeSet<WorkloadId>,
+    /// Workloads with a drain on offer or committed.
+    draining: BTreeSet<WorkloadId>,
+    /// Workloads whose open wake does not go on, with the reason that was told last.
+    pub(super) failing: BTreeMap<WorkloadId, String>,
+    /// Upstreams whose configuration asks for what is not there, with what was told last.
+    pub(super) unserved: BTreeMap<UpstreamId, Problem>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// A scale write was answered for this version of the object; nothing is scaled before another is seen.
+    scaled_from: Option<(String, Moment)>,
+    /// A refusal that must be recorded, and when the next try is worth it.
+    refusal: Option<Problem>,
+    no_scale_before: Moment,
+    /// The offer that is known, and since when.
+    offer: Option<(DrainId, Moment)>,
+    /// Offers that failed in a row, and when the next may be made.
+    failed_offers: u32,
+    no_offer_before: Moment,
+}
+
+impl Core {
+    /// This replica leads, or does not any more.
+    pub(super) fn leads(&mut self, term: Option<Term>) {
+        self.term = term;
+        self.led = Led::default();
+        self.effect(Effect::Leading(term.is_some()));
+        if let Some(term) = term {
+            tracing::info!(term = term.0.0, "leading");
+            // On taking over, the whole plan runs once over everything.
+            self.look_at_everything();
+            self.look_at_unreachable();
+        } else {
+            tracing::info!("not leading");
+        }
+    }
+
+    /// Someone took the term over: every write of ours would be refused (section 6).
+    pub(super) fn leader_changed(&mut self) {
+        let current = self.records.leader.as_ref().map(|leader| leader.revision);
+        if let Some(term) = self.term
+            && current.is_none_or(|current| current > term.0)
+            && self.records.leader.as_ref().is_none_or(|leader| leader.record.id != self.options.me.id)
+        {
+            tracing::warn!(term = term.0.0, "another replica leads now");
+            self.term = None;
+            self.led = Led::default();
+            self.effect(Effect::Leading(false));
+        }
+    }
+
+    /// Workloads whose drain depends on votes, nodes and replicas.
+    pub(super) fn look_at_led(&mut self) {
+        if self.term.is_none() {
+            return;
+        }
+        let votes = self.records.votes.values();
+        let voted = votes.flat_map(|votes| votes.record.workloads.iter().cloned());
+        let mut workloads: BTreeSet<WorkloadId> = voted.collect();
+        workloads.extend(self.led.offered.iter().cloned());
+        for workload in workloads {
+            self.look(&Subject::Workload(workload));
+        }
+    }
+
+    /// The next step of a workload's wake, else of its drain: wakes have priority.
+    pub(super) fn lead(&mut self, workload: &WorkloadId) -> Option<Job> {
+        let term = self.term?;
+        if !self.inventory.is_complete() {
+            return None;
+        }
+        let view = self.inventory.view(workload);
+        if view.is_unreadable {
+            return None;
+        }
+        if view.facts.is_none() {
+            return self.forget(workload, term);
+        }
+        let abandoned = view.open_wake().is_some() && self.is_idle_everywhere(workload);
+        let wake = plan::next(&view, abandoned, self.now.unix_ms());
+        if wake != WakeStep::Nothing {
+            return self.lead_wake(workload, wake, term);
+        }
+        self.lead_drain(workload, term)
+    }
+
+    /// Rule G5: the records of a workload that exists no more, and that nothing refers to, go.
+    fn forget(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
+        self.led.workloads.remove(workload);
+        self.free_slot(workload);
+        self.led.failing.remove(workload);
+        self.others.forget(workload);
+        let view = self.inventory.view(workload);
+        let wake = view.wake_record.map(|wake| (Key::Wake(workload.clone()), wake.revision));
+        let drain = view.drain_record.map(|drain| (Key::Drain(workload.clone()), drain.revision));
+        let records: Vec<(Key, Revision)> = wake.into_iter().chain(drain).collect();
+        if records.is_empty() || !view.upstreams.is_empty() {
+            return None;
+        }
+        let compares = records.iter().map(|(key, at)| Compare::WrittenAt(key.clone(), *at));
+        let txn = Txn {
+            compares: compares.chain([Self::guard(term)]).collect(),
+            writes: records.iter().map(|(key, _)| Write::Delete(key.clone())).collect(),
+        };
+        Self::job(Subject::Workload(workload.clone()), txn)
+    }
+
+    /// How a leader's job on a workload ended.
+    pub(super) fn led_on(&mut self, workload: &WorkloadId, outcome: &Outcome) {
+        match outcome {
+            Outcome::Scaled(_) => {
+                self.timelines.scaled(workload, self.now);
+                self.others.wrote(workload);
+            }
+            Outcome::ScaleRefused(problem) if self.is_draining(workload) => {
+                // No wake failed: the drain is tried again, ever more rarely.
+                tracing::warn!(%workload, reason = problem.reason, "the drain does not go on: {}", problem.message);
+                if let Some(led) = self.led.workloads.get_mut(workload) {
+                    led.scaled_from = None;
+                }
+            }
+            Outcome::ScaleRefused(problem) => {
+                let attempts =
+                    self.inventory.view(workload).open_wake().map_or(0, |wake| wake.record.attempts);
+                let led = self.led.workloads.entry(workload.clone()).or_default();
+                led.scaled_from = None;
+                led.refusal = Some(problem.clone());
+                led.no_scale_before = self.now.moment.after(plan::retry_after(attempts));
+                self.tell_failure(workload, problem);
+                // The refusal is recorded at once; only the next try waits.
+                self.pause(&Subject::Workload(workload.clone()), Duration::ZERO);
+            }
+            Outcome::ScaleFailed(_) => {
+                if let Some(led) = self.led.workloads.get_mut(workload) {
+                    led.scaled_from = None;
+                }
+            }
+            // Somebody waits: no pause. What conflicted is not tried again before another version is seen, see `scale`.
+            Outcome::Conflict if !self.is_draining(workload) => {
+                self.pause(&Subject::Workload(workload.clone()), Duration::ZERO);
+            }
+            Outcome::Written(_) => self.drain_moved(workload),
+            _ => {}
+        }
+    }
+}
