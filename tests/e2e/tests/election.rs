@@ -14,6 +14,7 @@ use zenvoy_controller::leader::{Candidate, Electing, LeaseOptions, Standing};
 use zenvoy_controller::model::Replica;
 use zenvoy_controller::store::{MemoryStore, keep_lease};
 use zenvoy_e2e::cluster::{Cluster, NAMESPACE};
+use zenvoy_e2e::deploy::SYSTEM;
 use zenvoy_e2e::folder::Folder;
 use zenvoy_e2e::load;
 use zenvoy_e2e::manifest::Backend;
@@ -150,7 +151,7 @@ fn on_an_etcd_that_was_restored_from_a_backup_nobody_leads_until_a_person_accept
         let mapped = Records::of(&zenvoy.etcd).await.all("ports/by-upstream/").await;
         assert_eq!(mapped.len(), 2);
         // What was seen of it is on the Lease before it is lost.
-        let leases = Api::<Lease>::default_namespaced(zenvoy.cluster.client());
+        let leases = Api::<Lease>::namespaced(zenvoy.cluster.client(), SYSTEM);
         let led_on = async || {
             let lease = leases.get("zenvoy-default").await.expect("a Lease");
             let led_on = lease.metadata.annotations.and_then(|all| all.get("zenvoy.dev/etcd").cloned());

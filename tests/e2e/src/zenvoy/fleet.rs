@@ -8,6 +8,7 @@ use kube::api::Api;
 use super::{Controller, Mode, Node, install_definitions};
 use crate::audit::Audit;
 use crate::cluster::{Cluster, User};
+use crate::deploy::SYSTEM;
 use crate::etcd::Etcd;
 use crate::folder::Folder;
 use crate::kubelet::Kubelet;
@@ -20,8 +21,6 @@ use crate::{parts, until};
 const EACH: u8 = 3;
 /// Between machines of one test there is nobody to hide from.
 const PLAINTEXT: &str = "--plaintext";
-/// The namespace of the Lease: that of the controllers' kubeconfig.
-const LEASES: &str = "default";
 const LEASE: &str = "zenvoy-default";
 
 /// The whole of it.
@@ -122,7 +121,7 @@ impl Fleet {
     /// # Panics
     /// When the API server does not answer.
     pub async fn leader(&self) -> Option<usize> {
-        let leases = Api::<Lease>::namespaced(self.cluster.client(), LEASES);
+        let leases = Api::<Lease>::namespaced(self.cluster.client(), SYSTEM);
         let holder = leases.get_opt(LEASE).await.expect("read the Lease")?.spec?.holder_identity?;
         let ids = join_all(self.controllers.iter().map(Controller::id)).await;
         ids.iter().position(|id| id.as_ref() == Some(&holder))
