@@ -24,10 +24,10 @@ const LIMIT: Duration = Duration::from_secs(1_800);
 /// Measure wakes against a bare etcd put and a bare scale patch in the same run
 #[derive(Debug, Clone, Parser)]
 struct Args {
-    /// Services that are woken one after the other, each twice
+    /// Services that are woken one after the other, each twice; 0: none
     #[arg(long, value_name = "COUNT", default_value_t = 60)]
     services: usize,
-    /// Services that are woken at once
+    /// Services that are woken at once; 0: none
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
     storm: usize,
     /// Storms, of ours and of bare writes in turn; the median counts
@@ -60,7 +60,18 @@ fn main() -> ExitCode {
 
 async fn measure(args: &Args) -> Vec<Figure> {
     let mut on = Installation::start_with(Mode::Listen, &["--max-drains=64"]).await;
-    let mut figures = single::measure(&mut on, args.services).await;
-    figures.push(storm::measure(&mut on, args.storm, args.rounds).await);
+    let mut figures = Vec::new();
+    if args.services > 0 {
+        figures.extend(single::measure(&mut on, args.services).await);
+        figures.iter().for_each(|figure| say(&figure.line()));
+    }
+    if args.storm > 0 && args.rounds > 0 {
+        figures.extend(storm::measure(&mut on, args.storm, args.rounds).await);
+    }
     figures
+}
+
+/// Tells whoever waits how far it is.
+fn say(what: &str) {
+    eprintln!("{what}");
 }

@@ -11,6 +11,7 @@ use zenvoy_e2e::zenvoy::Installation;
 
 use crate::bare::{self, Bare, answered};
 use crate::clock::Wall;
+use crate::say;
 use crate::watch::{Watch, listening};
 
 /// What was seen of a series of wakes.
@@ -42,10 +43,12 @@ pub(crate) async fn measure(on: &mut Installation, services: usize) -> Vec<Figur
         on.until_known(backend).await;
     }
     let watch = Watch::start(on);
+    say(&format!("{services} first wakes, each beside bare writes"));
     let first = series(on, &watch, &ours, &theirs).await;
     for backend in &ours {
         on.until_cold(backend).await;
     }
+    say(&format!("{services} later wakes"));
     let second = series(on, &watch, &ours, &theirs).await;
     for backend in &ours {
         on.until_cold(backend).await;

@@ -10,8 +10,27 @@ use zenvoy_e2e::zenvoy::Installation;
 
 use crate::bare::{self, Bare, answered};
 use crate::clock::Wall;
+use crate::say;
 
-pub(crate) async fn measure(on: &mut Installation, services: usize, rounds: usize) -> Figure {
+/// When, after the first request or write was sent, the first, the middle and the last scale write were answered.
+#[derive(Debug, Clone, Copy)]
+struct Answers([Duration; 3]);
+
+impl Answers {
+    fn since(began: Wall, on: &Installation, backends: &[Backend]) -> Self {
+        let mut after: Vec<Duration> =
+            backends.iter().map(|backend| answered(on, backend, 1).since(began)).collect();
+        after.sort_unstable();
+        Self([after[0], after[after.len() / 2], after[after.len() - 1]])
+    }
+
+    fn last(self) -> Duration {
+        self.0[2]
+    }
+}
+
+/// `services` and `rounds` are at least 1.
+pub(crate) async fn measure(on: &mut Installation, services: usize, rounds: usize) -> Vec<Figure> {
     let ours: Vec<Backend> =
         (0..services).map(|n| Backend::http(&format!("storm-{n}")).set("idle-after", "1s")).collect();
     let theirs: Vec<Backend> = (0..services).map(|n| bare::backend(&format!("calm-{n}"))).collect();
@@ -23,28 +42,36 @@ pub(crate) async fn measure(on: &mut Installation, services: usize, rounds: usiz
     }
     let bare = Bare::connect(on).await;
     let (mut of_ours, mut of_theirs) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
+    for round in 1..=rounds {
         of_ours.push(wake_all(on, &ours).await);
         for backend in &ours {
             on.until_cold(backend).await;
         }
         of_theirs.push(scale_all(on, &bare, &theirs).await);
+        let of = |answers: &[Answers]| answers.last().map(|answers| answers.0);
+        say(&format!(
+            "storm {round} of {rounds}: first, middle, last answer {:?}; bare {:?}",
+            of(&of_ours),
+            of(&of_theirs)
+        ));
     }
-    let (value, baseline) = (Quantile::Median.of(&of_ours), Quantile::Median.of(&of_theirs));
+    let last =
+        |answers: &[Answers]| -> Vec<Duration> { answers.iter().map(|answers| answers.last()).collect() };
+    let (value, baseline) = (Quantile::Median.of(&last(&of_ours)), Quantile::Median.of(&last(&of_theirs)));
     let name = format!("{services} cold services at once: last scale answered / put + patch");
-    Figure::new(&name, value, Some(baseline), Target::Ratio(1.5))
+    vec![Figure::new(&name, value, Some(baseline), Target::Ratio(1.5))]
 }
 
-async fn wake_all(on: &Installation, backends: &[Backend]) -> Duration {
+async fn wake_all(on: &Installation, backends: &[Backend]) -> Answers {
     let began = Wall::of(Instant::now());
     let report = all(backends.iter().map(|backend| on.http(backend, "/"))).await;
     report.assert_all_served();
-    last_answer(on, backends).since(began)
+    Answers::since(began, on, backends)
 }
 
-async fn scale_all(on: &Installation, bare: &Bare, backends: &[Backend]) -> Duration {
+async fn scale_all(on: &Installation, bare: &Bare, backends: &[Backend]) -> Answers {
     let began = bare.storm(backends).await;
-    let took = last_answer(on, backends).since(began);
+    let answers = Answers::since(began, on, backends);
     // The pods come and go as after a wake, before the next round.
     for backend in backends {
         until::so("the bare pod is there", async || !backend.pods(&on.cluster).await.is_empty()).await;
@@ -53,9 +80,5 @@ async fn scale_all(on: &Installation, bare: &Bare, backends: &[Backend]) -> Dura
     for backend in backends {
         until::so("the bare pod has ended", async || backend.pods(&on.cluster).await.is_empty()).await;
     }
-    took
-}
-
-fn last_answer(on: &Installation, backends: &[Backend]) -> Wall {
-    backends.iter().map(|backend| answered(on, backend, 1)).max().expect("there are some")
+    answers
 }
