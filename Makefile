@@ -67,3 +67,4 @@ network:
 	@scripts/need nft nftables
 	@scripts/need iptables iptables
 	@scripts/need ip iproute2
+	@scripts/need "$(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1) /usr/lib/faketime)" libfaketime

@@ -1,15 +1,30 @@
 //! What the API server's audit log says of replicas: who asked for how many, from how many, when, and with what success.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
 use crate::cluster::{Cluster, NAMESPACE, User};
 
-/// The audit log of a cluster.
+/// The audit log of a cluster. Clones are the same log, of which each line is read once.
 #[derive(Debug, Clone)]
-pub struct Audit(PathBuf);
+pub struct Audit {
+    path: PathBuf,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What was read of it so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Where the first unread line begins.
+    until: u64,
+    requests: Vec<ScaleRequest>,
+    sightings: Vec<(String, Sighting)>,
+}
 
 /// A request that asked for a number of replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +60,16 @@ impl ScaleRequest {
 impl Audit {
     /// That of a cluster.
     pub fn of(cluster: &Cluster) -> Self {
-        Self(cluster.audit_log().to_path_buf())
+        cluster.audit().clone()
+    }
+
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path, seen: Arc::default() }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// All requests so far that could change the replicas of `workload`: those that succeeded in the order in which they
@@ -59,14 +83,15 @@ impl Audit {
     /// # Panics
     /// When the log cannot be read, or a line of it is not what the API server writes.
     pub fn all(&self) -> BTreeMap<String, Vec<ScaleRequest>> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.read_on(&self.path);
         let mut requests: BTreeMap<String, Vec<ScaleRequest>> = BTreeMap::new();
         let mut sightings: BTreeMap<String, Vec<Sighting>> = BTreeMap::new();
-        let events = read(&self.0);
-        for request in events.iter().filter_map(request) {
-            requests.entry(request.workload.clone()).or_default().push(request);
+        for request in &seen.requests {
+            requests.entry(request.workload.clone()).or_default().push(request.clone());
         }
-        for (workload, sighting) in events.iter().filter_map(sighting) {
-            sightings.entry(workload).or_default().push(sighting);
+        for (workload, sighting) in &seen.sightings {
+            sightings.entry(workload.clone()).or_default().push(*sighting);
         }
         for (workload, of_one) in &mut requests {
             settle(of_one, sightings.remove(workload).unwrap_or_default());
@@ -167,11 +192,22 @@ fn sighting(event: &Value) -> Option<(String, Sighting)> {
     Some((object["name"].as_str()?.to_owned(), Sighting { version, replicas }))
 }
 
-fn read(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).expect("read the audit log");
-    // The last line may be half written yet.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| serde_json::from_str(line).expect("a line of the audit log is JSON")).collect()
+impl Seen {
+    /// Reads what was written since.
+    fn read_on(&mut self, path: &Path) {
+        let mut file = File::open(path).expect("open the audit log");
+        file.seek(SeekFrom::Start(self.until)).expect("go on in the audit log");
+        let mut text = String::new();
+        file.read_to_string(&mut text).expect("read the audit log");
+        // The last line may be half written yet.
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        for line in whole.lines() {
+            let event: Value = serde_json::from_str(line).expect("a line of the audit log is JSON");
+            self.requests.extend(request(&event));
+            self.sightings.extend(sighting(&event));
+        }
+        self.until += whole.len() as u64;
+    }
 }
 
 /// What an event of the log says of replicas, if anything.
@@ -236,7 +272,7 @@ mod tests {
         let path = folder.path().join("audit.json");
         let lines: Vec<String> = events.iter().map(|event| format!("{event}\n")).collect();
         std::fs::write(&path, lines.concat() + "{\"half").unwrap();
-        (folder, Audit(path))
+        (folder, Audit::at(path))
     }
 
     #[test]
@@ -273,6 +309,18 @@ mod tests {
             seen("12", 0),
         ]);
         audit.assert_effective("cart", &[(0, 1), (1, 0)]);
+    }
+
+    #[test]
+    fn what_is_written_after_a_look_is_seen_by_the_next() {
+        let zenvoy = User::Zenvoy.name();
+        let (_folder, audit) = audit(&[event("test-admin", None, 201, "5", Some(0))]);
+        audit.assert_effective("cart", &[]);
+        let before = std::fs::read_to_string(audit.path()).unwrap();
+        let whole = before.trim_end_matches("{\"half");
+        let next = format!("{whole}{}\n", event(zenvoy, Some("scale"), 200, "7", Some(2)));
+        std::fs::write(audit.path(), next).unwrap();
+        audit.assert_effective("cart", &[(0, 2)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! End-to-end tests on real parts: the harness that gets, starts and ends them.
 
 pub mod audit;
+pub mod clock;
 pub mod cluster;
 pub mod deploy;
 pub mod envoy;

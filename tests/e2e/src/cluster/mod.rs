@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::audit::Audit;
 use crate::etcd::Etcd;
 use crate::folder::Folder;
 use crate::net::Place;
@@ -42,7 +43,7 @@ pub struct Cluster {
     client: Option<Client>,
     address: SocketAddr,
     kubeconfigs: Vec<(User, PathBuf)>,
-    audit: PathBuf,
+    audit: Audit,
     api_flags: Vec<String>,
     api_log: PathBuf,
     controllers: Process,
@@ -73,7 +74,7 @@ impl Cluster {
         let api_log = folder.log("kube-apiserver");
         let api = Process::start_in(place, &parts::path("kube-apiserver"), &api_flags, &[], &api_log);
         let controllers = start_controllers(place, folder, &kubeconfigs);
-        let place = place.clone();
+        let (place, audit) = (place.clone(), Audit::at(audit));
         Self { place, client: None, address, kubeconfigs, audit, api_flags, api_log, controllers, api, etcd }
     }
 
@@ -128,8 +129,8 @@ impl Cluster {
         path
     }
 
-    /// The file that the API server logs requests to; [`crate::audit`] reads it.
-    pub fn audit_log(&self) -> &Path {
+    /// What the API server logs of requests.
+    pub fn audit(&self) -> &Audit {
         &self.audit
     }
 

@@ -19,6 +19,8 @@ use crate::process::Process;
 
 /// How often a pod is looked at: whether it accepts connections, whether its process has ended.
 const LOOK: Duration = Duration::from_millis(10);
+/// The same of one that is ready, of which there may be many.
+const LATER_LOOK: Duration = Duration::from_millis(100);
 /// The first pause before a restart; it doubles with each, up to the longest. Kubernetes takes 10 s to 5 min.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
@@ -108,6 +110,7 @@ impl Life {
             if !ready && self.behaviour != Behaviour::Unready && accepts(&self.launch.probe).await {
                 ready = true;
                 self.show(&Stage::Running { ready }).await?;
+                pace = tokio::time::interval(LATER_LOOK);
             }
             pace.tick().await;
         }

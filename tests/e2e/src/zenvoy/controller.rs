@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{PATIENCE, zenvoy};
+use super::PATIENCE;
+use crate::clock::Clock;
 use crate::folder::Folder;
 use crate::http::get;
 use crate::net::Place;
 use crate::process::Process;
-use crate::until;
+use crate::{parts, until};
 
 /// How long a leader of the tests may be silent.
 pub const LEASE_TTL: Duration = Duration::from_secs(5);
@@ -22,6 +23,8 @@ pub const LEASE_TTL: Duration = Duration::from_secs(5);
 pub struct Controller {
     place: Place,
     process: Process,
+    program: PathBuf,
+    variables: Vec<(String, String)>,
     flags: Vec<String>,
     log: PathBuf,
     address: SocketAddr,
@@ -34,15 +37,17 @@ impl Controller {
     /// # Panics
     /// When it cannot be started.
     pub fn start(folder: &Folder, kubeconfig: &Path, etcd: &str, further: &[&str]) -> Self {
-        Self::start_in(&Place::here(), folder, "zenvoy-controller", kubeconfig, etcd, further)
+        let place = Place::here();
+        Self::start_in(&place, &parts::zenvoy(), folder, "zenvoy-controller", kubeconfig, etcd, further)
     }
 
-    /// The same at another place, under a name of its own; `etcd` may name several members.
+    /// The same at another place, of a build of one's choice, under a name of its own; `etcd` may name several members.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn start_in(
         place: &Place,
+        program: &Path,
         folder: &Folder,
         name: &str,
         kubeconfig: &Path,
@@ -62,7 +67,16 @@ impl Controller {
         ];
         flags.extend(further.iter().map(|flag| (*flag).to_owned()));
         let log = folder.log(name);
-        Self { process: zenvoy(place, &flags, &log), place: place.clone(), flags, log, address, admin }
+        Self {
+            process: Process::start_in(place, program, &flags, &[], &log),
+            place: place.clone(),
+            program: program.to_path_buf(),
+            variables: Vec::new(),
+            flags,
+            log,
+            address,
+            admin,
+        }
     }
 
     /// Where proxies reach it.
@@ -77,7 +91,17 @@ impl Controller {
 
     /// Starts it again, as it was started; the process that was must have ended.
     pub fn start_again(&mut self) {
-        self.process = zenvoy(&self.place, &self.flags, &self.log);
+        self.process = Process::start_in(&self.place, &self.program, &self.flags, &self.variables, &self.log);
+    }
+
+    /// From its next start on it is this build.
+    pub fn become_build(&mut self, program: &Path) {
+        self.program = program.to_path_buf();
+    }
+
+    /// From its next start on it has a clock of its own.
+    pub fn wear(&mut self, clock: &Clock) {
+        self.variables = clock.variables();
     }
 
     /// Waits until it serves.

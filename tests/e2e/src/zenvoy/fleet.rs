@@ -1,7 +1,10 @@
 //! A highly available installation: three controllers, three nodes, three members of etcd and a control plane, each on a
 //! machine of its own.
 
+use std::path::Path;
+
 use futures::future::join_all;
+use futures::{StreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 
@@ -21,6 +24,8 @@ use crate::{parts, until};
 const EACH: u8 = 3;
 /// Between machines of one test there is nobody to hide from.
 const PLAINTEXT: &str = "--plaintext";
+/// A storm of creations is not what tests are about.
+const CREATED_AT_ONCE: usize = 20;
 const LEASE: &str = "zenvoy-default";
 
 /// The whole of it.
@@ -47,6 +52,14 @@ impl Fleet {
     /// # Panics
     /// When a part does not start.
     pub async fn start() -> Self {
+        Self::start_as(&parts::zenvoy()).await
+    }
+
+    /// The same, with all of zenvoy of a build of one's choice.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    pub async fn start_as(program: &Path) -> Self {
         let folder = Folder::new();
         let site = Site::join(
             [Member::Kubernetes]
@@ -57,7 +70,7 @@ impl Fleet {
         let mut etcd = start_etcd(&folder, &site);
         cluster.until_ready().await;
         let kubelet = Kubelet::start(&cluster, &folder).await;
-        install_definitions(&cluster, &parts::zenvoy()).await;
+        install_definitions(&cluster, program).await;
         for member in &mut etcd {
             member.until_ready().await;
         }
@@ -69,6 +82,7 @@ impl Fleet {
                 let place = site.place(member);
                 Controller::start_in(
                     place,
+                    program,
                     &folder,
                     &format!("zenvoy-{member}"),
                     kubeconfig,
@@ -85,6 +99,7 @@ impl Fleet {
                 let place = site.place(Member::Node(number));
                 Node::start_in(
                     place,
+                    program,
                     &folder,
                     &format!("-{}", number + 1),
                     Mode::Tproxy,
@@ -187,12 +202,11 @@ impl Fleet {
     /// # Panics
     /// When one does not get to know them.
     pub async fn create(&self, backends: &[Backend]) {
-        join_all(backends.iter().map(|backend| backend.apply(&self.cluster))).await;
-        for (backend, node) in
-            backends.iter().flat_map(|backend| self.nodes.iter().map(move |node| (backend, node)))
-        {
-            let what = format!("{} knows {}", node.name(), backend.upstream());
-            until::so(&what, async || node.knows(backend).await).await;
+        let creations = backends.iter().map(|backend| backend.apply(&self.cluster));
+        stream::iter(creations).buffer_unordered(CREATED_AT_ONCE).collect::<()>().await;
+        for node in &self.nodes {
+            let what = format!("{} knows what was created", node.name());
+            until::so(&what, async || node.knows_all(backends).await).await;
         }
     }
 

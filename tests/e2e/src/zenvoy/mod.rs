@@ -19,8 +19,6 @@ use crate::folder::Folder;
 use crate::kubelet::Kubelet;
 use crate::load::Request;
 use crate::manifest::Backend;
-use crate::net::Place;
-use crate::process::Process;
 use crate::{parts, until};
 pub use controller::{Controller, LEASE_TTL};
 pub use fleet::Fleet;
@@ -199,9 +197,4 @@ async fn install_definitions(cluster: &Cluster, program: &Path) {
         conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
     })
     .await;
-}
-
-/// Starts the program under test.
-fn zenvoy(place: &Place, flags: &[String], log: &Path) -> Process {
-    Process::start_in(place, &parts::zenvoy(), flags, &[], log)
 }

@@ -1,5 +1,6 @@
 //! A node: a proxy, and the Envoy beside it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{PATIENCE, zenvoy};
+use super::PATIENCE;
 use crate::folder::Folder;
 use crate::http::get;
 use crate::manifest::Backend;
@@ -35,6 +36,11 @@ pub enum Mode {
 pub struct Node {
     name: String,
     place: Place,
+    program: PathBuf,
+    /// Envoy's bootstrap, as the program printed it.
+    bootstrap: PathBuf,
+    /// Where Envoy finds its proxy.
+    beside: SocketAddr,
     envoy: Process,
     proxy: Process,
     proxy_flags: Vec<String>,
@@ -61,15 +67,16 @@ impl Node {
     /// # Panics
     /// When one cannot be started.
     pub fn start_with(folder: &Folder, mode: Mode, controller: &str, further: &[String]) -> Self {
-        Self::start_in(&Place::here(), folder, "", mode, controller, further)
+        Self::start_in(&Place::here(), &parts::zenvoy(), folder, "", mode, controller, further)
     }
 
-    /// The same at another place, with `suffix` after the names of what belongs to it; `controllers` may name several.
+    /// The same at another place, of a build of one's choice, with `suffix` after the names of what belongs to it; `controllers` may name several.
     ///
     /// # Panics
     /// When one cannot be started.
     pub fn start_in(
         place: &Place,
+        program: &Path,
         folder: &Folder,
         suffix: &str,
         mode: Mode,
@@ -93,17 +100,20 @@ impl Node {
             "--log=info,zenvoy_proxy=debug".into(),
         ];
         proxy_flags.extend_from_slice(further);
-        let bootstrap = bootstrap(&name, beside, envoy_admin);
-        let bootstrap = folder.write(&format!("envoy{suffix}.yaml"), &bootstrap);
+        let bootstrap = folder.path().join(format!("envoy{suffix}.yaml"));
         let envoy_flags = ["--config-path", &bootstrap.display().to_string(), "--concurrency", "2"];
         let envoy_flags: Vec<String> = envoy_flags.into_iter().map(ToOwned::to_owned).collect();
         let proxy_log = folder.log(&format!("zenvoy-proxy{suffix}"));
         let envoy_log = folder.log(&format!("envoy{suffix}"));
+        write_bootstrap(program, &bootstrap, &name, beside, envoy_admin);
         Self {
-            proxy: zenvoy(place, &proxy_flags, &proxy_log),
+            proxy: Process::start_in(place, program, &proxy_flags, &[], &proxy_log),
             envoy: envoy(place, &flags(&envoy_flags, &ALONE), &envoy_log),
             name,
             place: place.clone(),
+            program: program.to_path_buf(),
+            bootstrap,
+            beside,
             proxy_flags,
             proxy_log,
             envoy_flags,
@@ -148,7 +158,16 @@ impl Node {
 
     /// Starts the proxy again; the process that was must have ended.
     pub fn start_proxy_again(&mut self) {
-        self.proxy = zenvoy(&self.place, &self.proxy_flags, &self.proxy_log);
+        self.proxy = Process::start_in(&self.place, &self.program, &self.proxy_flags, &[], &self.proxy_log);
+    }
+
+    /// From the next start of its proxy on it is this build; and Envoy, from its own, has what this one prints.
+    ///
+    /// # Panics
+    /// When it prints nothing.
+    pub fn become_build(&mut self, program: &Path) {
+        self.program = program.to_path_buf();
+        write_bootstrap(program, &self.bootstrap, &self.name, self.beside, self.envoy_admin);
     }
 
     /// Starts Envoy again; the process that was must have ended.
@@ -238,20 +257,30 @@ impl Node {
 
     /// Whether proxy and Envoy know a backend: a connection is served from now on.
     pub async fn knows(&self, backend: &Backend) -> bool {
-        if self.upstream(backend).await.is_none() || self.envoy_endpoints(backend).await.is_empty() {
+        self.knows_all(std::slice::from_ref(backend)).await
+    }
+
+    /// Whether they know all of these.
+    pub async fn knows_all(&self, backends: &[Backend]) -> bool {
+        let Some(status) = self.try_status().await else { return false };
+        let upstreams = status["upstreams"].as_array().map_or(&[][..], Vec::as_slice);
+        let known: BTreeSet<&str> =
+            upstreams.iter().filter_map(|upstream| upstream["upstream"].as_str()).collect();
+        if !backends.iter().all(|backend| known.contains(backend.upstream().as_str())) {
             return false;
         }
-        match backend.listen_port() {
-            Some(port) => {
-                let listeners = self.envoy_says("/listeners").await.unwrap_or_default();
-                listeners.contains(&format!(":{port}\n"))
-            }
-            None => {
-                let routes =
-                    self.envoy_says("/config_dump?resource=dynamic_route_configs").await.unwrap_or_default();
-                routes.contains(&format!("\"{}\"", backend.host()))
-            }
-        }
+        let says = async |path| self.envoy_says(path).await.unwrap_or_default();
+        let clusters = says("/clusters").await;
+        let clusters: BTreeSet<&str> = clusters.lines().filter_map(endpoint_of).collect();
+        let (listeners, routes) =
+            (says("/listeners").await, says("/config_dump?resource=dynamic_route_configs").await);
+        backends.iter().all(|backend| {
+            let is_reached = match backend.listen_port() {
+                Some(port) => listeners.contains(&format!(":{port}\n")),
+                None => routes.contains(&format!("\"{}\"", backend.host())),
+            };
+            is_reached && clusters.contains(backend.upstream().as_str())
+        })
     }
 
     /// Where Envoy sends the connections of a backend.
@@ -319,19 +348,25 @@ impl Drop for SharedMemory {
     }
 }
 
+/// The cluster whose endpoint a line of `/clusters` is about, if it is about one.
+fn endpoint_of(line: &str) -> Option<&str> {
+    let (cluster, rest) = line.split_once("::")?;
+    rest.split("::").next()?.parse::<SocketAddr>().is_ok().then_some(cluster)
+}
+
 fn flags(first: &[String], further: &[impl ToString]) -> Vec<String> {
     first.iter().cloned().chain(further.iter().map(ToString::to_string)).collect()
 }
 
-fn bootstrap(name: &str, proxy: SocketAddr, admin: SocketAddr) -> String {
-    let printed = Command::new(parts::zenvoy())
+fn write_bootstrap(program: &Path, to: &Path, name: &str, proxy: SocketAddr, admin: SocketAddr) {
+    let printed = Command::new(program)
         .arg("bootstrap")
         .args([format!("--node={name}"), format!("--proxy={proxy}"), format!("--admin={admin}")])
         .arg(format!("--stats-flush-interval={FLUSH}"))
         .output()
         .expect("run zenvoy bootstrap");
     assert!(printed.status.success(), "zenvoy bootstrap: {}", String::from_utf8_lossy(&printed.stderr));
-    String::from_utf8(printed.stdout).expect("the bootstrap is text")
+    std::fs::write(to, printed.stdout).expect("write a bootstrap");
 }
 
 fn envoy(place: &Place, flags: &[String], log: &Path) -> Process {

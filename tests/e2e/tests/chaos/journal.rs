@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use zenvoy_e2e::http::Failure;
@@ -45,6 +45,22 @@ struct Excuse {
     to: Option<Instant>,
 }
 
+/// In this time etcd was not there for all: a replica whose write is left unanswered, or whose lease has ended, wakes without a
+/// record (rule W4). In milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outage {
+    pub(crate) from: u64,
+    /// `None`: it goes on.
+    pub(crate) to: Option<u64>,
+}
+
+impl Outage {
+    /// Whether something that happened then happened in it.
+    pub(crate) fn covers(&self, at: u64) -> bool {
+        self.from <= at && self.to.is_none_or(|to| at <= to)
+    }
+}
+
 /// All of it. Clones are the same journal.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Journal(Arc<Mutex<Pages>>);
@@ -54,6 +70,7 @@ struct Pages {
     entries: Vec<Entry>,
     streams: Vec<OpenFor>,
     excuses: Vec<Excuse>,
+    outages: Vec<Outage>,
 }
 
 impl Journal {
@@ -96,6 +113,24 @@ impl Journal {
         }
     }
 
+    /// From now on, etcd is not there for all.
+    pub(crate) fn etcd_breaks(&self) {
+        self.pages().outages.push(Outage { from: unix_millis(), to: None });
+    }
+
+    /// All controllers have etcd again.
+    pub(crate) fn etcd_is_whole(&self) {
+        let now = unix_millis();
+        for outage in &mut self.pages().outages {
+            outage.to.get_or_insert(now);
+        }
+    }
+
+    /// When etcd was not there for all.
+    pub(crate) fn outages(&self) -> Vec<Outage> {
+        self.pages().outages.clone()
+    }
+
     /// Whether something that failed may have: it ran through a killed part.
     pub(crate) fn is_excused(&self, node: usize, from: Instant, to: Instant) -> bool {
         let pages = self.pages();
@@ -111,6 +146,32 @@ impl Journal {
     /// All streams that have ended.
     pub(crate) fn streams(&self) -> Vec<OpenFor> {
         self.pages().streams.clone()
+    }
+
+    /// How many requests did not run through a killed part, and how many of them were served.
+    pub(crate) fn share(&self) -> (usize, usize) {
+        let entries = self.entries();
+        let counted = entries.iter().filter(|entry| {
+            entry.record.result.is_ok()
+                || !self.is_excused(entry.node, entry.record.started, entry.record.ended)
+        });
+        let counted: Vec<_> = counted.collect();
+        (counted.len(), counted.iter().filter(|entry| entry.record.result.is_ok()).count())
+    }
+
+    /// Of the requests since then for which a pod was up already, and that did not run through a killed part: how many there
+    /// were, and how long the slowest took.
+    pub(crate) fn warm(&self, workload: &str, since: u64) -> (usize, Duration) {
+        let entries = self.entries();
+        let warm = entries.iter().filter(|entry| {
+            let record = &entry.record;
+            entry.workload == workload
+                && entry.began >= since
+                && entry.served().is_some_and(|(started, _)| started < entry.began)
+                && !self.is_excused(entry.node, record.started, record.ended)
+        });
+        let took: Vec<Duration> = warm.map(|entry| entry.record.took()).collect();
+        (took.len(), took.into_iter().max().unwrap_or_default())
     }
 
     /// What failed and may not have, by what was seen.

@@ -33,6 +33,7 @@ async fn storm_around(stage: &mut Stage, happens: impl AsyncFnOnce(&mut Stage, u
     second.over().await;
     let slowest = stage.slowest_wake(&all, began, since);
     stage.say(&format!("the slowest wake waited {slowest:?} for its scale write"));
+    stage.assert_warm_saw_nothing(began);
     slowest
 }
 

@@ -2,6 +2,7 @@
 //! paused, restarted and cut off from each other. Traffic runs all the while; at the end, all invariants are checked.
 
 mod check;
+mod clock;
 mod fault;
 mod journal;
 mod leader;
@@ -11,3 +12,4 @@ mod random;
 mod sessions;
 mod stage;
 mod traffic;
+mod upgrade;

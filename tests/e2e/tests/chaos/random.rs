@@ -30,6 +30,7 @@ fn no_invariant_breaks_under_random_faults() {
     on_a_fleet_within(lasts + Duration::from_secs(600), async move |stage| {
         let (mut random, began) = (StdRng::seed_from_u64(seed), Instant::now());
         let mut rounds = 0;
+        stage.give_clocks().await;
         while began.elapsed() < lasts {
             round(stage, &mut random).await;
             rounds += 1;

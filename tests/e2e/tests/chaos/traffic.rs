@@ -178,4 +178,13 @@ impl Storm {
     pub(crate) async fn over(self) {
         until::done("the storm is over", self.0.join_all()).await;
     }
+
+    /// Waits for the answers of a storm that may take longer than other things.
+    ///
+    /// # Panics
+    /// When it is not over by then.
+    pub(crate) async fn over_within(self, limit: Duration) {
+        let over = tokio::time::timeout(limit, self.0.join_all()).await;
+        assert!(over.is_ok(), "the storm is not over within {limit:?}");
+    }
 }

@@ -85,7 +85,7 @@ fn the_controller_uses_every_right_that_it_has_and_is_refused_nothing() {
         assert!(load::once(&zenvoy.echo(6666)).await.result.is_err(), "no pod may start");
         told(&zenvoy, &refused_pods, "QuotaExceeded").await;
 
-        let (log, user) = (zenvoy.cluster.audit_log(), User::Zenvoy.name());
+        let (log, user) = (zenvoy.cluster.audit().path(), User::Zenvoy.name());
         assert_eq!(refused(log, user), [].into(), "the controller was refused these");
         let (granted, used) = (granted(&deploy::controller_rights()), used(log, user));
         assert_eq!(unused(&granted, &used), [].into(), "rights that were not used; these were: {used:#?}");

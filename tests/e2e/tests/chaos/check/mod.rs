@@ -10,6 +10,8 @@ mod observer;
 mod ports;
 mod writes;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::store::Records;
@@ -18,7 +20,7 @@ use zenvoy_e2e::zenvoy::Fleet;
 
 use crate::journal::Journal;
 use crate::traffic::Services;
-pub(crate) use writes::up_at;
+pub(crate) use writes::{changes_since, up_at};
 
 /// Waits until nothing moves any more, then checks all invariants. Traffic has ended, and all parts run and reach each other.
 ///
@@ -28,10 +30,18 @@ pub(crate) async fn check(fleet: &mut Fleet, services: &Services, journal: &Jour
     fleet.until_ready().await;
     let backends = services.all();
     until_all_sleep(fleet, &backends).await;
+    assert_no_violation(fleet, &backends, journal).await;
+}
+
+/// Checks all invariants. Nothing moves any more, and all parts run and reach each other.
+///
+/// # Panics
+/// When one is broken: with all that was found.
+pub(crate) async fn assert_no_violation(fleet: &mut Fleet, backends: &[Backend], journal: &Journal) {
     let mut records = Records::of(&fleet.etcd[0]).await;
     let history = records.history().await;
     let mut found = Vec::new();
-    found.extend(writes::found(&fleet.audit(), &backends, &history));
+    found.extend(writes::found(&fleet.audit(), backends, &history, &journal.outages()));
     found.extend(writes::cut_short(&fleet.audit(), journal));
     found.extend(journal.lost().iter().map(|(what, times)| format!("I2: lost {times} times: {what}")));
     found.extend(ports::found(&history));
@@ -44,12 +54,9 @@ pub(crate) async fn check(fleet: &mut Fleet, services: &Services, journal: &Jour
 
 /// Waits until everything has been scaled to zero, all nodes hold, and no wake or drain is open.
 pub(crate) async fn until_all_sleep(fleet: &Fleet, backends: &[Backend]) {
-    for backend in backends {
-        until::so(&format!("{} sleeps on all nodes", backend.name()), async || {
-            is_asleep(fleet, backend).await
-        })
+    let names: Vec<&str> = backends.iter().map(Backend::name).collect();
+    until::so(&format!("all sleep on all nodes: {names:?}"), async || are_asleep(fleet, backends).await)
         .await;
-    }
     let mut records = Records::of(&fleet.etcd[0]).await;
     until::so("no wake and no drain is open", async || {
         let (wakes, drains) = (records.all("wakes/").await, records.all("drains/").await);
@@ -59,14 +66,26 @@ pub(crate) async fn until_all_sleep(fleet: &Fleet, backends: &[Backend]) {
     .await;
 }
 
-async fn is_asleep(fleet: &Fleet, backend: &Backend) -> bool {
-    let requests = fleet.audit().requests(backend.name());
-    let last = requests.iter().rfind(|request| request.to.is_some());
-    if last.is_none_or(|last| last.to != Some(0)) || !backend.pods(&fleet.cluster).await.is_empty() {
+async fn are_asleep(fleet: &Fleet, backends: &[Backend]) -> bool {
+    let audit = fleet.audit().all();
+    let is_down = |backend: &Backend| {
+        let last = audit.get(backend.name()).and_then(|all| all.iter().rfind(|request| request.to.is_some()));
+        last.is_some_and(|last| last.to == Some(0))
+    };
+    if !backends.iter().all(is_down) {
         return false;
     }
     for node in &fleet.nodes {
-        if node.upstream(backend).await.is_none_or(|upstream| upstream["verdict"] != "hold") {
+        let Some(status) = node.try_status().await else { return false };
+        let upstreams = status["upstreams"].as_array().map_or(&[][..], Vec::as_slice);
+        let held = upstreams.iter().filter(|upstream| upstream["verdict"] == "hold");
+        let held: BTreeSet<&str> = held.filter_map(|upstream| upstream["upstream"].as_str()).collect();
+        if !backends.iter().all(|backend| held.contains(backend.upstream().as_str())) {
+            return false;
+        }
+    }
+    for backend in backends {
+        if !backend.pods(&fleet.cluster).await.is_empty() {
             return false;
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
+use futures::future::join_all;
 use tonic::transport::Endpoint;
 use zenvoy_controller::translate::type_url;
 use zenvoy_e2e::process::Process;
@@ -35,18 +36,13 @@ pub(super) async fn found(fleet: &Fleet) -> Vec<String> {
         (0..fleet.controllers.len()).map(|number| Observer::start(fleet, number)).collect();
     let mut differences = Vec::new();
     for _ in 0..10 {
-        let mut served = Vec::new();
-        for observer in &observers {
-            served.push(observer.served().await);
-        }
+        let served = join_all(observers.iter().map(Observer::served)).await;
         differences = served.windows(2).flat_map(|pair| differing(&pair[0], &pair[1])).collect();
         if differences.is_empty() {
             break;
         }
     }
-    for observer in &mut observers {
-        observer.proxy.terminate().await;
-    }
+    join_all(observers.iter_mut().map(|observer| observer.proxy.terminate())).await;
     differences.iter().map(|name| format!("I4: replicas serve {name:?} differently")).collect()
 }
 

@@ -8,29 +8,36 @@ use zenvoy_e2e::cluster::{NAMESPACE, User};
 use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::store::Change;
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Outage};
 
 /// I1: from the audit log, up and down in turn, and no write without effect; from etcd's history, as many as there were
-/// wakes.
-pub(super) fn found(audit: &Audit, backends: &[Backend], history: &[Change]) -> Vec<String> {
+/// wakes, but for those while etcd was not there for all.
+pub(super) fn found(
+    audit: &Audit,
+    backends: &[Backend],
+    history: &[Change],
+    outages: &[Outage],
+) -> Vec<String> {
     let all = audit.all();
     let of_one = |backend: &Backend| {
         let requests = all.get(backend.name()).map_or(&[][..], Vec::as_slice);
-        out_of_turn(backend.name(), requests, episodes(history, backend).len())
+        out_of_turn(backend.name(), requests, episodes(history, backend).len(), outages)
     };
     backends.iter().flat_map(of_one).collect()
 }
 
 /// What is wrong with the writes of one workload that had so many wakes.
-fn out_of_turn(name: &str, requests: &[ScaleRequest], wakes: usize) -> Vec<String> {
+fn out_of_turn(name: &str, requests: &[ScaleRequest], wakes: usize, outages: &[Outage]) -> Vec<String> {
     let mut found = Vec::new();
-    let accepted = requests.iter().filter(|request| is_accepted(request));
-    let changes: Vec<_> = accepted.map(|request| (request.from, request.to)).collect();
+    let accepted: Vec<&ScaleRequest> = requests.iter().filter(|request| is_accepted(request)).collect();
+    let changes: Vec<_> = accepted.iter().map(|request| (request.from, request.to)).collect();
     let mut in_turn = changes.iter().zip([(Some(0), Some(1)), (Some(1), Some(0))].iter().cycle());
     if in_turn.any(|(change, expected)| change != expected) {
         found.push(format!("I1: {name} was scaled {changes:?}: not up and down in turn"));
     }
-    let ups = changes.len().div_ceil(2);
+    let without_record =
+        |request: &ScaleRequest| outages.iter().any(|outage| at(request).is_some_and(|at| outage.covers(at)));
+    let ups = accepted.iter().filter(|request| request.to != Some(0) && !without_record(request)).count();
     if ups > wakes {
         found.push(format!("I1: {name} was scaled up {ups} times for {wakes} wakes"));
     }
@@ -90,6 +97,16 @@ fn at(request: &ScaleRequest) -> Option<u64> {
     u64::try_from(at.as_millisecond()).ok()
 }
 
+/// All changes of a backend since then, as (from, to).
+pub(crate) fn changes_since(audit: &Audit, backend: &Backend, since: u64) -> Vec<(u64, u64)> {
+    let requests = audit.requests(backend.name());
+    let since = requests.iter().filter(|request| at(request).is_some_and(|at| at >= since));
+    since
+        .filter(|request| request.is_effective())
+        .filter_map(|request| request.from.zip(request.to))
+        .collect()
+}
+
 /// When zenvoy scaled a backend up that was asked for at `asked`; then, if it was up already.
 pub(crate) fn up_at(audit: &Audit, backend: &Backend, asked: u64) -> Option<u64> {
     let requests = audit.requests(backend.name());
@@ -128,14 +145,25 @@ mod tests {
     #[test]
     fn one_write_up_and_one_down_for_each_wake_are_in_turn() {
         let writes = [write(0, 1), write(1, 0), write(0, 1)];
-        assert!(out_of_turn("cart", &writes, 2).is_empty());
+        assert!(out_of_turn("cart", &writes, 2, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_write_without_a_wake_is_in_order_while_etcd_is_not_there_for_all() {
+        let write =
+            |from, to, at: &str| ScaleRequest { at: format!("1970-01-01T00:00:{at}Z"), ..write(from, to) };
+        let writes = [write(0, 1, "01"), write(1, 0, "02"), write(0, 1, "03")];
+        let outage = |from, to| Outage { from, to: Some(to) };
+        assert!(out_of_turn("cart", &writes, 1, &[outage(2500, 3000)]).is_empty());
+        assert_eq!(out_of_turn("cart", &writes, 1, &[outage(3001, 4000)]).len(), 1);
+        assert!(out_of_turn("cart", &writes, 0, &[Outage { from: 0, to: None }]).is_empty());
     }
 
     #[test]
     fn a_second_write_and_a_write_without_a_wake_are_found() {
-        assert_eq!(out_of_turn("cart", &[write(0, 1), write(1, 1)], 1).len(), 1);
-        assert_eq!(out_of_turn("cart", &[write(0, 1), write(1, 2)], 1).len(), 1);
-        assert_eq!(out_of_turn("cart", &[write(0, 1), write(1, 0), write(0, 1)], 1).len(), 1);
+        assert_eq!(out_of_turn("cart", &[write(0, 1), write(1, 1)], 1, &[]).len(), 1);
+        assert_eq!(out_of_turn("cart", &[write(0, 1), write(1, 2)], 1, &[]).len(), 1);
+        assert_eq!(out_of_turn("cart", &[write(0, 1), write(1, 0), write(0, 1)], 1, &[]).len(), 1);
     }
 
     #[test]

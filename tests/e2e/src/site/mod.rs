@@ -1,15 +1,21 @@
 //! Many machines in one test: a network namespace for each, joined by links to a bridge in the test's own, and cut from each
 //! other at will. What is cut off hears nothing any more and is told nothing: packets vanish, as between real machines.
 //!
-//! The test and the pods stand at the bridge itself, and reach every member whatever is cut.
+//! The test and the pods stand at the bridge itself, and reach every member whatever is cut. A slow link is slow for them too.
+
+mod tap;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::net::{Namespace, Place, ip};
+use tap::Tap;
+use way::LongWay;
 
 /// The bridge, where the test and the pods are.
 const BRIDGE: &str = "bridge";
@@ -50,9 +56,15 @@ impl Member {
         Ipv4Addr::new(10, 41, kind, number + 1)
     }
 
-    /// The bridge's end of its link.
+    /// The other end of its link.
     fn link(self) -> String {
         format!("to-{self}")
+    }
+
+    /// What belongs to its link while that is slow. Names of interfaces are short.
+    fn of_slow_link(self, what: &str) -> String {
+        let [_, _, kind, number] = self.ip().octets();
+        format!("{what}-{kind}-{number}")
     }
 }
 
@@ -68,13 +80,14 @@ enum Fault {
 }
 
 impl Fault {
-    fn rules(self) -> Vec<String> {
+    /// As nft says it; `port` is where a member is joined to the bridge.
+    fn rules(self, port: impl Fn(Member) -> String) -> Vec<String> {
         let both = |rest: &str, one: Member| {
-            ["iifname", "oifname"].map(|way| format!("{way} {:?} {rest} drop", one.link())).to_vec()
+            ["iifname", "oifname"].map(|way| format!("{way} {:?} {rest} drop", port(one))).to_vec()
         };
         match self {
             Self::Cut(one, other) => [(one, other), (other, one)]
-                .map(|(from, to)| format!("iifname {:?} oifname {:?} drop", from.link(), to.link()))
+                .map(|(from, to)| format!("iifname {:?} oifname {:?} drop", port(from), port(to)))
                 .to_vec(),
             Self::CutOff(one) => both("", one),
             Self::Loss(one, percent) => both(&format!("numgen random mod 100 < {percent}"), one),
@@ -87,6 +100,7 @@ impl Fault {
 pub struct Site {
     places: BTreeMap<Member, Place>,
     faults: BTreeSet<Fault>,
+    slow: BTreeMap<Member, LongWay>,
 }
 
 impl Site {
@@ -99,7 +113,7 @@ impl Site {
         ip(&["address", "add", &format!("{HUB}/16"), "dev", BRIDGE]);
         ip(&["link", "set", BRIDGE, "up"]);
         let places = members.into_iter().map(|member| (member, link(member))).collect();
-        let site = Self { places, faults: BTreeSet::new() };
+        let site = Self { places, faults: BTreeSet::new(), slow: BTreeMap::new() };
         nft(
             "add table bridge faults; add chain bridge faults forward { type filter hook forward priority 0; }",
         );
@@ -141,17 +155,43 @@ impl Site {
         self.impose();
     }
 
-    /// Everything passes again.
+    /// What this member sends and is sent takes so much longer, each way.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn slow(&mut self, member: Member, by: Duration) {
+        let [way, near, far] = ["way", "near", "far"].map(|what| member.of_slow_link(what));
+        let long = LongWay::between(Tap::new(&near), Tap::new(&far), by);
+        ip(&["link", "add", &way, "type", "bridge"]);
+        ip(&["link", "set", &way, "up"]);
+        ip(&["link", "set", &far, "master", &way, "up"]);
+        ip(&["link", "set", &near, "master", BRIDGE, "up"]);
+        ip(&["link", "set", &member.link(), "master", &way]);
+        self.slow.insert(member, long);
+        self.impose();
+    }
+
+    /// Everything passes again, and at once.
     ///
     /// # Panics
     /// When the kernel refuses.
     pub fn heal(&mut self) {
+        for (member, long) in std::mem::take(&mut self.slow) {
+            ip(&["link", "set", &member.link(), "master", BRIDGE]);
+            drop(long);
+            ip(&["link", "delete", &member.of_slow_link("way")]);
+        }
         self.faults.clear();
         self.impose();
     }
 
+    /// Where a member is joined to the bridge.
+    fn port(&self, member: Member) -> String {
+        if self.slow.contains_key(&member) { member.of_slow_link("near") } else { member.link() }
+    }
+
     fn impose(&self) {
-        let rules = self.faults.iter().flat_map(|fault| fault.rules());
+        let rules = self.faults.iter().flat_map(|fault| fault.rules(|member| self.port(member)));
         let adding = rules.map(|rule| format!("add rule bridge faults forward {rule}; "));
         // One transaction: there is no moment at which nothing is cut.
         nft(&format!("flush chain bridge faults forward; {}", adding.collect::<String>()));
