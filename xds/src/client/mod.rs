@@ -7,8 +7,11 @@ mod typed;
 
 use std::time::Duration;
 
-use tonic::transport::Endpoint;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint};
 use tracing::{info, warn};
+
+use stream::Stream;
 
 pub use backoff::Backoff;
 pub use stream::{StreamError, run_stream};
@@ -71,12 +74,20 @@ impl Client {
     }
 
     /// Hands every change to the handler; never returns. Ends at once when dropped.
-    pub async fn run(mut self, handler: &mut (dyn Handler + Send)) {
+    pub async fn run(self, handler: &mut (dyn Handler + Send)) {
+        self.run_over(handler, |address| async move { address.connect().await }).await;
+    }
+
+    async fn run_over<F>(mut self, handler: &mut (dyn Handler + Send), connect: impl Fn(Endpoint) -> F)
+    where
+        F: Future<Output = Result<Channel, tonic::transport::Error>>,
+    {
         for turn in (0..self.addresses.len()).cycle() {
             let address = &self.addresses[turn];
+            self.state.close();
             // The limit is on the response's head: what follows it may take for ever.
-            let address = address.clone().timeout(self.answer);
-            match attempt(&address, &mut self.state, handler).await {
+            let connecting = connect(address.clone().timeout(self.answer));
+            match attempt(connecting, &mut self.state, &mut self.backoff, handler).await {
                 Ok(()) => info!(server = %address.uri(), "the management server ended the stream"),
                 Err(error) => warn!(server = %address.uri(), %error, "no stream to the management server"),
             }
@@ -98,11 +109,17 @@ enum AttemptError {
 }
 
 async fn attempt(
-    address: &Endpoint,
+    connecting: impl Future<Output = Result<Channel, tonic::transport::Error>>,
     state: &mut ClientState,
+    backoff: &mut Backoff,
     handler: &mut (dyn Handler + Send),
 ) -> Result<(), AttemptError> {
-    state.close();
-    let channel = address.connect().await?;
-    Ok(run_stream(channel, state, handler).await?)
+    let stream = Stream::open(connecting.await?, state).await?;
+    let begun = Instant::now();
+    let ended = stream.run(state, handler).await;
+    backoff.stood(begun.elapsed());
+    Ok(ended?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,11 @@
 //! One stream, from its first request until it ends.
 
-use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Status, Streaming};
 
 use crate::core::{ClientState, Handler};
 
@@ -35,21 +35,41 @@ pub async fn run_stream(
     state: &mut ClientState,
     handler: &mut (dyn Handler + Send),
 ) -> Result<(), StreamError> {
-    let first = state.open();
-    let (requests, receiver) = mpsc::channel::<DeltaDiscoveryRequest>(first.len().max(8));
-    for request in first {
-        // There is room for all of them; nothing else sends.
-        let _ = requests.try_send(request);
-    }
-    let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(LARGEST);
-    let opened = client.delta_aggregated_resources(ReceiverStream::new(receiver)).await;
-    let mut responses = opened.map_err(StreamError::Refused)?.into_inner();
-    while let Some(response) = responses.message().await.map_err(StreamError::Broken)? {
-        let answer = state.on_response(response, handler);
-        if requests.send(answer).await.is_err() {
-            // The transport has dropped the requests: the reason comes with the next response.
-            continue;
+    Stream::open(channel, state).await?.run(state, handler).await
+}
+
+/// A stream that the server has taken.
+pub(super) struct Stream {
+    requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    responses: Streaming<DeltaDiscoveryResponse>,
+}
+
+impl Stream {
+    pub(super) async fn open(channel: Channel, state: &mut ClientState) -> Result<Self, StreamError> {
+        let first = state.open();
+        let (requests, receiver) = mpsc::channel(first.len().max(8));
+        for request in first {
+            // There is room for all of them; nothing else sends.
+            let _ = requests.try_send(request);
         }
+        let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(LARGEST);
+        let opened = client.delta_aggregated_resources(ReceiverStream::new(receiver)).await;
+        Ok(Self { requests, responses: opened.map_err(StreamError::Refused)?.into_inner() })
     }
-    Ok(())
+
+    /// Until its end.
+    pub(super) async fn run(
+        mut self,
+        state: &mut ClientState,
+        handler: &mut (dyn Handler + Send),
+    ) -> Result<(), StreamError> {
+        while let Some(response) = self.responses.message().await.map_err(StreamError::Broken)? {
+            let answer = state.on_response(response, handler);
+            if self.requests.send(answer).await.is_err() {
+                // The transport has dropped the requests: the reason comes with the next response.
+                continue;
+            }
+        }
+        Ok(())
+    }
 }
