@@ -29,6 +29,7 @@ use crate::peer::{CDS, listen, listen_to, set, soon};
 struct Clusters(watch::Sender<BTreeMap<String, Cluster>>);
 
 impl Typed for Clusters {
+    const TYPE_URL: &'static str = CDS;
     type Message = Cluster;
     type Refusal = &'static str;
 
