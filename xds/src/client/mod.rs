@@ -4,6 +4,7 @@
 mod backoff;
 mod stream;
 mod typed;
+mod wants;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use stream::Stream;
 pub use backoff::Backoff;
 pub use stream::{StreamError, run_stream};
 pub use typed::{Decoded, Typed};
+pub use wants::Wants;
 
 pub use crate::core::{ClientState, Handler, Names};
 
@@ -31,6 +33,7 @@ pub struct Client {
     backoff: Backoff,
     answer: Duration,
     state: ClientState,
+    wants: Wants,
 }
 
 impl Client {
@@ -56,6 +59,7 @@ impl Client {
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(30)),
             answer: Duration::from_secs(30),
             state,
+            wants: Wants::default(),
         })
     }
 
@@ -73,6 +77,11 @@ impl Client {
         self
     }
 
+    /// Changes which names it subscribes to, also while it runs.
+    pub fn wants(&self) -> Wants {
+        self.wants.clone()
+    }
+
     /// Hands every change to the handler; never returns. Ends at once when dropped.
     pub async fn run(self, handler: &mut (dyn Handler + Send)) {
         self.run_over(handler, |address| async move { address.connect().await }).await;
@@ -83,11 +92,13 @@ impl Client {
         F: Future<Output = Result<Channel, tonic::transport::Error>>,
     {
         for turn in (0..self.addresses.len()).cycle() {
-            let address = &self.addresses[turn];
+            let address = self.addresses[turn].clone();
             self.state.close();
+            // The first requests will say it.
+            drop(self.wants.take_in(&mut self.state, handler));
             // The limit is on the response's head: what follows it may take for ever.
             let connecting = connect(address.clone().timeout(self.answer));
-            match attempt(connecting, &mut self.state, &mut self.backoff, handler).await {
+            match self.attempt(connecting, handler).await {
                 Ok(()) => info!(server = %address.uri(), "the management server ended the stream"),
                 Err(error) => warn!(server = %address.uri(), %error, "no stream to the management server"),
             }
@@ -96,6 +107,18 @@ impl Client {
             }
             tokio::time::sleep(self.backoff.pause(rand::random())).await;
         }
+    }
+
+    async fn attempt(
+        &mut self,
+        connecting: impl Future<Output = Result<Channel, tonic::transport::Error>>,
+        handler: &mut (dyn Handler + Send),
+    ) -> Result<(), AttemptError> {
+        let stream = Stream::open(connecting.await?, &mut self.state).await?;
+        let begun = Instant::now();
+        let ended = stream.run(&mut self.state, handler, &self.wants).await;
+        self.backoff.stood(begun.elapsed());
+        Ok(ended?)
     }
 }
 
@@ -106,19 +129,6 @@ enum AttemptError {
     Connect(#[from] tonic::transport::Error),
     #[error(transparent)]
     Stream(#[from] StreamError),
-}
-
-async fn attempt(
-    connecting: impl Future<Output = Result<Channel, tonic::transport::Error>>,
-    state: &mut ClientState,
-    backoff: &mut Backoff,
-    handler: &mut (dyn Handler + Send),
-) -> Result<(), AttemptError> {
-    let stream = Stream::open(connecting.await?, state).await?;
-    let begun = Instant::now();
-    let ended = stream.run(state, handler).await;
-    backoff.stood(begun.elapsed());
-    Ok(ended?)
 }
 
 #[cfg(test)]
