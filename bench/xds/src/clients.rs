@@ -1,6 +1,6 @@
 //! Streams, each on a connection of its own, that subscribe to everything and answer each response at once. Out, on
-//! standard output: `synced` when the last one has everything; then for each change `changed BYTES` when the last one
-//! has it, with the bytes of all of them.
+//! standard output: `synced` when the last one has everything; then for each change `changed BYTES RESOURCES` when the
+//! last one has it, with what all of them were sent.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub(crate) struct Options {
 /// What a stream has seen.
 enum Seen {
     Everything,
-    Change { bytes: usize },
+    Change { bytes: usize, resources: usize },
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
@@ -53,7 +53,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         streams.spawn(stream(options.address, options.resources, first.clone(), seen.clone()));
     }
     drop(seen);
-    let (mut synced, mut changed, mut sum) = (0, 0, 0);
+    let (mut synced, mut changed, mut sum, mut sent) = (0, 0, 0, 0);
     while let Some(seen) = all.recv().await {
         match seen {
             Seen::Everything => {
@@ -62,12 +62,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
                     println!("synced");
                 }
             }
-            Seen::Change { bytes } => {
+            Seen::Change { bytes, resources } => {
                 changed += 1;
                 sum += bytes;
+                sent += resources;
                 if changed == options.streams {
-                    println!("changed {sum}");
-                    (changed, sum) = (0, 0);
+                    println!("changed {sum} {sent}");
+                    (changed, sum, sent) = (0, 0, 0);
                 }
             }
         }
@@ -102,14 +103,15 @@ async fn stream(
     }
     let (mut got, mut synced) = (0, resources == 0);
     while let Some(message) = responses.message().await? {
-        let bytes = message.len();
+        let (bytes, mut told) = (message.len(), 0);
         if resources > 0 {
             let head = head(message)?;
-            got += head.resources;
+            told = head.resources;
+            got += told;
             requests.send(answer(head.type_url, head.nonce)).await?;
         }
         if synced {
-            seen.send(Seen::Change { bytes }).await?;
+            seen.send(Seen::Change { bytes, resources: told }).await?;
         } else if got > 2 * resources {
             synced = true;
             seen.send(Seen::Everything).await?;

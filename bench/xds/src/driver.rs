@@ -43,6 +43,8 @@ struct Seen {
     last: Duration,
     /// To all streams for each change.
     bytes: usize,
+    /// To each stream for each change, as a mean.
+    resources: f64,
     encodes: Option<f64>,
 }
 
@@ -125,6 +127,7 @@ fn compare(load: &str, large: bool, ours: &Seen, go: &[Seen], floor: &Seen) -> V
             None,
         ),
         Figure::seen(name("bytes per change, to all streams"), ours.bytes as f64, "B"),
+        Figure::beside(name("resources per change and stream"), ours.resources, "", 1.0, Some(1.0)),
     ];
     if let Some(encodes) = ours.encodes {
         figures.push(Figure::beside(name("encodes per change"), encodes, "", 1.0, Some(1.0)));
@@ -171,7 +174,7 @@ async fn drive(
     quiet(&server).await?;
     let (sync_cpu, memory) = (server.cpu()? - before, server.memory()?);
 
-    let (mut lasts, mut bytes, mut encoded) = (Vec::new(), 0, Vec::new());
+    let (mut lasts, mut bytes, mut sent, mut encoded) = (Vec::new(), 0, 0, Vec::new());
     let before = server.cpu()?;
     for change in 0..changes {
         let at = Instant::now();
@@ -179,15 +182,26 @@ async fn drive(
         server.say(&format!("change {number} {}", 1000 + change)).await?;
         let said = clients.hear().await?;
         lasts.push(at.elapsed());
-        bytes = said.strip_prefix("changed ").context("a change")?.parse()?;
+        let (of_bytes, of_resources) =
+            said.strip_prefix("changed ").and_then(|said| said.split_once(' ')).context("a change")?;
+        bytes = of_bytes.parse()?;
+        sent += of_resources.parse::<usize>()?;
         encoded.push(server.hear().await?);
         // Answers are part of a change's cost.
         quiet(&server).await?;
     }
     let cpu = (server.cpu()? - before) / u32::try_from(changes)?;
     lasts.sort();
-    let seen =
-        Seen { sync, sync_cpu, memory, cpu, last: lasts[lasts.len() / 2], bytes, encodes: encodes(&encoded) };
+    let seen = Seen {
+        sync,
+        sync_cpu,
+        memory,
+        cpu,
+        last: lasts[lasts.len() / 2],
+        bytes,
+        resources: sent as f64 / (changes * streams) as f64,
+        encodes: encodes(&encoded),
+    };
     clients.end().await?;
     server.end().await?;
     Ok(seen)

@@ -31,6 +31,7 @@ impl<'a, F: Fn()> Subscription<'a, F> {
 }
 
 impl<F: Fn()> Typed for Subscription<'_, F> {
+    const TYPE_URL: &'static str = HELD_UPSTREAM;
     type Message = HeldUpstream;
     type Refusal = InvalidHeld;
 

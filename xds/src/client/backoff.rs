@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt. In: a random number; out: a pause.
+//! How long to wait before the next attempt. In: how streams fared, and a random number; out: a pause.
 
 use std::time::Duration;
 
@@ -28,18 +28,40 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.next = self.first;
     }
+
+    /// A stream stood for so long. One that outlasted the longest pause worked, whether anything came on it or not: a
+    /// client that has everything is told nothing.
+    pub fn stood(&mut self, time: Duration) {
+        if time >= self.most {
+            self.reset();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn backoff() -> Backoff {
+        Backoff::new(Duration::from_secs(1), Duration::from_secs(5))
+    }
+
     #[test]
     fn pauses_double_up_to_the_most_and_start_over_after_a_success() {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+        let mut backoff = backoff();
         let pauses: Vec<u64> = (0..4).map(|_| backoff.pause(1.0).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 5]);
         backoff.reset();
         assert_eq!(backoff.pause(0.0), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn pauses_start_over_after_a_stream_that_outlasted_the_longest_of_them() {
+        let mut backoff = backoff();
+        let _ = [backoff.pause(1.0), backoff.pause(1.0)];
+        backoff.stood(Duration::from_millis(4_999));
+        assert_eq!(backoff.pause(1.0), Duration::from_secs(4));
+        backoff.stood(Duration::from_secs(5));
+        assert_eq!(backoff.pause(1.0), Duration::from_secs(1));
     }
 }

@@ -4,15 +4,20 @@
 mod backoff;
 mod stream;
 mod typed;
+mod wants;
 
 use std::time::Duration;
 
-use tonic::transport::Endpoint;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint};
 use tracing::{info, warn};
+
+use stream::Stream;
 
 pub use backoff::Backoff;
 pub use stream::{StreamError, run_stream};
 pub use typed::{Decoded, Typed};
+pub use wants::Wants;
 
 pub use crate::core::{ClientState, Handler, Names};
 
@@ -28,6 +33,7 @@ pub struct Client {
     backoff: Backoff,
     answer: Duration,
     state: ClientState,
+    wants: Wants,
 }
 
 impl Client {
@@ -53,6 +59,7 @@ impl Client {
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(30)),
             answer: Duration::from_secs(30),
             state,
+            wants: Wants::default(),
         })
     }
 
@@ -70,13 +77,28 @@ impl Client {
         self
     }
 
+    /// Changes which names it subscribes to, also while it runs.
+    pub fn wants(&self) -> Wants {
+        self.wants.clone()
+    }
+
     /// Hands every change to the handler; never returns. Ends at once when dropped.
-    pub async fn run(mut self, handler: &mut (dyn Handler + Send)) {
+    pub async fn run(self, handler: &mut (dyn Handler + Send)) {
+        self.run_over(handler, |address| async move { address.connect().await }).await;
+    }
+
+    async fn run_over<F>(mut self, handler: &mut (dyn Handler + Send), connect: impl Fn(Endpoint) -> F)
+    where
+        F: Future<Output = Result<Channel, tonic::transport::Error>>,
+    {
         for turn in (0..self.addresses.len()).cycle() {
-            let address = &self.addresses[turn];
+            let address = self.addresses[turn].clone();
+            self.state.close();
+            // The first requests will say it.
+            drop(self.wants.take_in(&mut self.state, handler));
             // The limit is on the response's head: what follows it may take for ever.
-            let address = address.clone().timeout(self.answer);
-            match attempt(&address, &mut self.state, handler).await {
+            let connecting = connect(address.clone().timeout(self.answer));
+            match self.attempt(connecting, handler).await {
                 Ok(()) => info!(server = %address.uri(), "the management server ended the stream"),
                 Err(error) => warn!(server = %address.uri(), %error, "no stream to the management server"),
             }
@@ -85,6 +107,18 @@ impl Client {
             }
             tokio::time::sleep(self.backoff.pause(rand::random())).await;
         }
+    }
+
+    async fn attempt(
+        &mut self,
+        connecting: impl Future<Output = Result<Channel, tonic::transport::Error>>,
+        handler: &mut (dyn Handler + Send),
+    ) -> Result<(), AttemptError> {
+        let stream = Stream::open(connecting.await?, &mut self.state).await?;
+        let begun = Instant::now();
+        let ended = stream.run(&mut self.state, handler, &self.wants).await;
+        self.backoff.stood(begun.elapsed());
+        Ok(ended?)
     }
 }
 
@@ -97,12 +131,5 @@ enum AttemptError {
     Stream(#[from] StreamError),
 }
 
-async fn attempt(
-    address: &Endpoint,
-    state: &mut ClientState,
-    handler: &mut (dyn Handler + Send),
-) -> Result<(), AttemptError> {
-    state.close();
-    let channel = address.connect().await?;
-    Ok(run_stream(channel, state, handler).await?)
-}
+#[cfg(test)]
+mod tests;

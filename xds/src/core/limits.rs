@@ -20,6 +20,9 @@ pub struct Limits {
     pub types: usize,
     /// Names on one stream: those subscribed to, and those a reconnecting client says it has.
     pub names: usize,
+    /// Removed clusters, or endpoint sets, that one stream is left with until it has applied the listeners and routes of
+    /// the same change. A client that refuses these for ever, or never answers, is told of all removals beyond it.
+    pub removals: usize,
     /// Of a name, a type URL or a node id, in bytes.
     pub name_length: usize,
     /// Requests per second on one stream, over time.
@@ -41,6 +44,7 @@ impl Default for Limits {
             streams_of_node: 1_000,
             types: 100,
             names: 500_000,
+            removals: 100_000,
             name_length: 4_096,
             requests_per_second: 1_000,
             request_burst: 20_000,

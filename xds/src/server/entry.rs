@@ -1,6 +1,7 @@
 //! A stream's place in its group; given back when dropped.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,10 @@ use tracing::{debug, warn};
 
 use super::requests::Request;
 use super::{Event, Snapshot};
-use crate::core::{Answer, RequestError, Response, StreamId};
+use crate::core::{Answer, RequestError, Response, StreamId, Version};
+
+/// So many resources of a refused response are named in the log.
+const NAMED: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -58,8 +62,8 @@ impl Entry {
                 self.snapshot.tell(|| Event::Acked { group, node, type_url, resources, after });
             }
             Some(message) => {
-                let first = resources.first().map_or("", |(name, _)| name);
-                warn!(node = &*node, %type_url, count, first, message, ?after, "NACK");
+                let names = named(&resources);
+                warn!(node = &*node, %type_url, count, names, message, ?after, "NACK");
                 self.snapshot.tell(|| Event::Nacked { group, node, type_url, resources, message, after });
             }
         }
@@ -70,4 +74,13 @@ impl Entry {
         self.sent.insert(response.nonce(), Instant::now());
         Some(response)
     }
+}
+
+/// The names, as a log line has them.
+fn named(resources: &[(Arc<str>, Option<Version>)]) -> String {
+    let mut names = resources.iter().take(NAMED).map(|(name, _)| &**name).collect::<Vec<_>>().join(", ");
+    if resources.len() > NAMED {
+        let _ = write!(names, ", and {} more", resources.len() - NAMED);
+    }
+    names
 }

@@ -10,10 +10,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use prost::Message;
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -24,11 +21,13 @@ use zenvoy_xds::core::Change;
 use zenvoy_xds::server::{Event, Server};
 
 use crate::peer::{CDS, listen, listen_to, set, soon};
+use crate::replica::Replica;
 
 /// Clusters by name, for all to see; refuses those without a name.
 struct Clusters(watch::Sender<BTreeMap<String, Cluster>>);
 
 impl Typed for Clusters {
+    const TYPE_URL: &'static str = CDS;
     type Message = Cluster;
     type Refusal = &'static str;
 
@@ -87,31 +86,6 @@ async fn one_stream_over_a_given_channel_applies_and_acknowledges() {
     soon(seen.wait_for(|all| names(all) == ["c", "d"])).await.expect("the change");
     soon(server.until_acked("node", &CDS.into(), "d")).await;
     running.abort();
-}
-
-/// A replica whose end takes all its connections along, as the death of a process would.
-struct Replica {
-    address: SocketAddr,
-    runtime: Runtime,
-}
-
-impl Replica {
-    fn start(server: &Server) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
-        socket.set_nonblocking(true).expect("non-blocking");
-        let address = socket.local_addr().expect("bound");
-        let service = server.service();
-        runtime.spawn(async move {
-            let incoming = TcpListenerStream::new(TcpListener::from_std(socket).expect("a listener"));
-            tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await
-        });
-        Self { address, runtime }
-    }
-
-    fn end(self) {
-        self.runtime.shutdown_background();
-    }
 }
 
 /// Takes streams, and says nothing to them.

@@ -8,7 +8,7 @@ use zenvoy_xds::server::{Discovery, Group, Server};
 use crate::peer::{CDS, Delta, EDS, Sotw, delta, listen, listen_to, node, set, soon};
 
 /// Service, the word in its methods, type.
-const SERVICES: [(&str, &str, &str); 7] = [
+const SERVICES: [(&str, &str, &str); 10] = [
     ("discovery.v3.AggregatedDiscoveryService", "AggregatedResources", CDS),
     ("cluster.v3.ClusterDiscoveryService", "Clusters", CDS),
     ("endpoint.v3.EndpointDiscoveryService", "Endpoints", EDS),
@@ -28,6 +28,21 @@ const SERVICES: [(&str, &str, &str); 7] = [
         "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
     ),
     ("runtime.v3.RuntimeDiscoveryService", "Runtime", "type.googleapis.com/envoy.service.runtime.v3.Runtime"),
+    (
+        "route.v3.ScopedRoutesDiscoveryService",
+        "ScopedRoutes",
+        "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
+    ),
+    (
+        "route.v3.VirtualHostDiscoveryService",
+        "VirtualHosts",
+        "type.googleapis.com/envoy.config.route.v3.VirtualHost",
+    ),
+    (
+        "extension.v3.ExtensionConfigDiscoveryService",
+        "ExtensionConfigs",
+        "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+    ),
 ];
 
 #[tokio::test]

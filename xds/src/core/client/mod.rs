@@ -58,6 +58,10 @@ struct Watch {
 }
 
 impl Watch {
+    fn new(names: Names) -> Self {
+        Self { names, held: BTreeMap::new(), synced: false }
+    }
+
     fn wants(&self, name: &str) -> bool {
         match &self.names {
             Names::All => true,
@@ -75,7 +79,7 @@ impl ClientState {
     /// Wants resources of a type, from the next stream on.
     #[must_use]
     pub fn watch(mut self, type_url: impl Into<TypeUrl>, names: Names) -> Self {
-        self.types.insert(type_url.into(), Watch { names, held: BTreeMap::new(), synced: false });
+        self.types.insert(type_url.into(), Watch::new(names));
         self
     }
 
@@ -113,21 +117,24 @@ impl ClientState {
         DeltaDiscoveryRequest { node, type_url: type_url.to_string(), ..DeltaDiscoveryRequest::default() }
     }
 
-    /// Wants more or fewer names of a watched type from now on. The request is for the stream that is open, if one is;
-    /// `None` when nothing changes or everything of the type is wanted anyway. Drops what is held of names no longer
-    /// wanted, without telling the handler.
+    /// Wants more or fewer names of a type from now on, which may be one that nothing was wanted of. The request is for the
+    /// stream that is open, if one is; `None` when nothing changes or everything of the type is wanted anyway. Drops what
+    /// is held of names no longer wanted, without telling the handler.
     pub fn change(
         &mut self,
         type_url: &TypeUrl,
         more: &[Arc<str>],
         fewer: &[Arc<str>],
     ) -> Option<DeltaDiscoveryRequest> {
-        let Names::Only(names) = &mut self.types.get_mut(type_url)?.names else { return None };
+        if !more.is_empty() && !self.types.contains_key(type_url) {
+            self.types.insert(type_url.clone(), Watch::new(Names::Only(BTreeSet::new())));
+        }
+        let watch = self.types.get_mut(type_url)?;
+        let Names::Only(names) = &mut watch.names else { return None };
         let added: Vec<String> =
             more.iter().filter(|name| names.insert((*name).clone())).map(ToString::to_string).collect();
         let gone: Vec<&Arc<str>> = fewer.iter().filter(|name| names.remove(*name)).collect();
         let removed: Vec<String> = gone.iter().map(ToString::to_string).collect();
-        let watch = self.types.get_mut(type_url)?;
         gone.iter().for_each(|name| drop(watch.held.remove(*name)));
         if added.is_empty() && removed.is_empty() {
             return None;
@@ -179,6 +186,11 @@ impl ClientState {
     /// What was applied of a type: names and versions.
     pub fn held(&self, type_url: &TypeUrl) -> impl Iterator<Item = (&Arc<str>, &Version)> {
         self.types.get(type_url).into_iter().flat_map(|watch| &watch.held)
+    }
+
+    /// Whether a resource was applied, in any version.
+    pub fn holds(&self, type_url: &TypeUrl, name: &str) -> bool {
+        self.types.get(type_url).is_some_and(|watch| watch.held.contains_key(name))
     }
 
     /// Whether the open stream, or the last one, has brought any answer.

@@ -129,6 +129,17 @@ fn names_come_and_go_while_a_stream_is_open() {
 }
 
 #[test]
+fn a_type_is_watched_from_the_first_name_on_and_on_later_streams_too() {
+    let mut state = ClientState::new(node());
+    assert!(state.open().is_empty());
+    assert_eq!(state.change(&CDS.into(), &[], &["a".into()]), None);
+    let first = state.change(&CDS.into(), &["a".into()], &[]).expect("a request");
+    assert!(first.node.is_some(), "the first of the stream");
+    let again = state.open().remove(0);
+    assert_eq!((again.type_url.as_str(), again.resource_names_subscribe), (CDS, vec!["a".to_owned()]));
+}
+
+#[test]
 fn a_response_of_a_type_that_nobody_asked_for_is_refused() {
     let (mut state, mut kept) = (ClientState::new(node()), Kept::default());
     let answer = state.on_response(response(&[("a", "1")], &[]), &mut kept);

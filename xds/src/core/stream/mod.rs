@@ -108,7 +108,7 @@ impl Stream {
         if self.must_wait(key, around.tables) {
             return None;
         }
-        let may_remove = self.may_remove(key, around.tables);
+        let may_remove = self.may_remove(key, around.tables, around.limits);
         let manner = self.manner(key);
         let has_endpoints = self.types.iter().any(|((rank, _), endpoints)| {
             // What was never sent is not to be sent again.
@@ -160,14 +160,17 @@ impl Stream {
             })
     }
 
-    /// What is referred to is removed when the client has answered what referred to it.
-    fn may_remove(&self, key: &(Rank, TypeUrl), tables: &Tables) -> bool {
+    /// What is referred to is removed when the client has answered what referred to it, or when too much is kept for it.
+    fn may_remove(&self, key: &(Rank, TypeUrl), tables: &Tables, limits: &Limits) -> bool {
         let followers = || self.types.iter().filter(|((rank, _), _)| rank.follows_clusters());
         if !key.0.removed_last() || followers().all(|(_, follower)| follower.is_up_to_date()) {
             return true;
         }
-        let newest = || self.types.get(key)?.newest_removal(tables.get(&key.1)?);
-        newest().is_none_or(|newest| !followers().any(|(_, follower)| follower.may_have_from_before(newest)))
+        let removals = || self.types.get(key)?.removals(tables.get(&key.1)?);
+        removals().is_none_or(|removals| {
+            removals.kept > limits.removals
+                || !followers().any(|(_, follower)| follower.may_have_from_before(removals.newest))
+        })
     }
 
     fn each<'a>(&'a self, tables: &'a Tables) -> impl Iterator<Item = (Rank, &'a Subscription, &'a Table)> {

@@ -66,6 +66,22 @@ struct Held {
     forced: bool,
 }
 
+impl Held {
+    /// Whether the client may have it in some version.
+    fn may_have(&self) -> bool {
+        self.has != Has::Nothing
+    }
+}
+
+/// What a client is still to be told is gone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Removals {
+    /// When the newest of them happened.
+    pub(super) newest: u64,
+    /// How many of them the client may have.
+    pub(super) kept: usize,
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Has {
     #[default]
@@ -205,7 +221,7 @@ impl Subscription {
 
     /// Whether the client may still have what was replaced at `seq`: it has not taken, or has refused, what came then.
     pub(super) fn may_have_from_before(&self, seq: u64) -> bool {
-        self.held.values().any(|held| held.has != Has::Nothing && held.applied < seq)
+        self.held.values().any(|held| held.may_have() && held.applied < seq)
     }
 
     /// When the newest of what is to be told changed; `None`: nothing is.
@@ -213,9 +229,11 @@ impl Subscription {
         self.dirty.iter().map(|slot| table.slot(*slot).seq).max()
     }
 
-    /// When the newest of the removals to be told happened.
-    pub(super) fn newest_removal(&self, table: &Table) -> Option<u64> {
-        let removed = self.dirty.iter().map(|slot| table.slot(*slot)).filter(|slot| slot.resource.is_none());
-        removed.map(|slot| slot.seq).max()
+    /// The removals to be told; `None`: there are none.
+    pub(super) fn removals(&self, table: &Table) -> Option<Removals> {
+        let removed = || self.dirty.iter().filter(|slot| table.slot(**slot).resource.is_none());
+        let newest = removed().map(|slot| table.slot(*slot).seq).max()?;
+        let kept = removed().filter(|slot| self.held.get(*slot).is_some_and(Held::may_have)).count();
+        Some(Removals { newest, kept })
     }
 }

@@ -109,7 +109,7 @@ impl Subscription {
 
     fn step(&self, table: &Table, slot: SlotId, manner: Manner, may_remove: bool) -> Step {
         let version = table.slot(slot).version();
-        let may_have = matches!(self.held.get(&slot), Some(Held { has: Has::Version(_) | Has::Unknown, .. }));
+        let may_have = self.held.get(&slot).is_some_and(Held::may_have);
         if version.is_none() {
             match manner {
                 Manner::Partial => return Step::Settle,

@@ -74,3 +74,43 @@ fn an_aggregated_stream_needs_a_type_and_a_single_type_one_knows_it() {
     let error = exceeded(&mut client, EDS, Vec::new()).expect("another type");
     assert_eq!(error, format!("this service serves type {CDS}, not {EDS}"));
 }
+
+#[test]
+fn clusters_that_are_kept_for_routes_that_are_refused_or_unanswered_are_limited() {
+    for answered in [true, false] {
+        let mut client = client(Limits { removals: 2, ..Limits::default() });
+        let clusters = ["a", "b", "c"];
+        client.hub.apply(clusters.map(|name| set(CDS, name, "1")));
+        client.set(RDS, "routes", "to all");
+        client.ask(CDS, &[]);
+        client.acked();
+        client.ask(RDS, &["routes"]);
+        client.acked();
+        client.hub.apply([set(RDS, "routes", "bad"), Change::remove(CDS, "a")]);
+        let routes = client.next().expect("a response");
+        if answered {
+            client.nack(&routes, "no");
+        }
+        client.remove(CDS, "b");
+        assert_eq!(client.next(), None, "the client may still route to them");
+        client.remove(CDS, "c");
+        assert_eq!(client.acked().removed_resources, clusters);
+    }
+}
+
+#[test]
+fn a_full_state_keeps_no_more_clusters_than_the_limit_for_routes_that_are_refused() {
+    let mut client = Sotw::over(Hub::new(Limits { removals: 1, ..Limits::default() }, String::new()));
+    client.hub.apply([set(CDS, "a", "a1"), set(CDS, "b", "b1"), set(CDS, "c", "c1")]);
+    client.set(RDS, "routes", "to a");
+    client.ask(CDS, &[], "");
+    client.acked(&[]);
+    client.ask(RDS, &["routes"], "");
+    client.acked(&["routes"]);
+    client.hub.apply([set(RDS, "routes", "bad"), Change::remove(CDS, "a")]);
+    let routes = client.next().expect("a response");
+    client.refuse(&routes, &["routes"], "no");
+    assert_eq!(client.next(), None, "the client may still route to it");
+    client.remove(CDS, "b");
+    assert_eq!(contents(&client.acked(&[])), ["c1"]);
+}

@@ -73,6 +73,43 @@ fn routes_wait_until_the_clusters_of_the_same_change_have_warmed() {
     assert_eq!(client.acked().type_url, RDS);
 }
 
+/// The types of all responses there are to send, in order, each applied before the next.
+fn applied(client: &mut Delta) -> Vec<String> {
+    let mut types = Vec::new();
+    while let Some(response) = client.next() {
+        client.ack(&response);
+        types.push(response.type_url);
+    }
+    types
+}
+
+#[test]
+fn all_of_one_change_goes_out_before_what_refers_to_it_and_goes_away_after_it() {
+    let mut client = Delta::new();
+    for (kind, name) in [(RDS, "a"), (LDS, "*"), (EDS, "a"), (CDS, "*")] {
+        client.ask(kind, &[name]);
+    }
+    applied(&mut client);
+    client.hub.apply([RDS, LDS, EDS, CDS].map(|kind| set(kind, "a", "1")));
+    assert_eq!(applied(&mut client), [CDS, EDS, LDS, RDS]);
+    client.hub.apply([CDS, EDS, RDS, LDS].map(|kind| Change::remove(kind, "a")));
+    assert_eq!(applied(&mut client), [LDS, RDS, CDS, EDS]);
+}
+
+#[test]
+fn listeners_wait_until_the_clusters_of_the_same_change_have_warmed() {
+    let mut client = Delta::new();
+    client.ask(CDS, &[]);
+    client.acked();
+    client.ask(LDS, &[]);
+    client.acked();
+    client.hub.apply([set(LDS, "listener", "to a"), set(CDS, "a", "1")]);
+    let clusters = client.next().expect("a response");
+    assert_eq!((clusters.type_url.as_str(), client.next()), (CDS, None));
+    client.ack(&clusters);
+    assert_eq!(client.acked().type_url, LDS);
+}
+
 #[test]
 fn routes_do_not_wait_for_later_changes_of_endpoints() {
     let mut client = Delta::new();

@@ -110,6 +110,24 @@ fn a_client_that_comes_back_with_the_version_that_is_served_is_sent_nothing() {
 }
 
 #[test]
+fn a_version_that_the_caller_names_stands_for_all_of_the_type() {
+    let mut client = Sotw::new();
+    let named = |version: &str| Some(Version(version.into()));
+    client.hub.set_type_version(&CDS.into(), named("one"));
+    client.set(CDS, "a", "a1");
+    client.ask(CDS, &[], "");
+    let version = client.acked(&[]).version_info;
+    assert_eq!(version, "one");
+    client.come_back(CDS, &[], &version);
+    assert_eq!(client.next(), None);
+    client.set(CDS, "a", "a2");
+    client.hub.set_type_version(&CDS.into(), named("two"));
+    client.come_back(CDS, &[], &version);
+    let changed = client.acked(&[]);
+    assert_eq!((changed.version_info.as_str(), contents(&changed)), ("two", vec!["a2".to_owned()]));
+}
+
+#[test]
 fn the_version_of_names_given_up_does_not_stand_for_them_later() {
     let mut client = Sotw::new();
     client.set(EDS, "a", "a1");

@@ -1,0 +1,145 @@
+//! A client and servers that end its streams, on a clock that the test moves.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{Ready, pending, ready};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3::Node;
+use http::{HeaderMap, HeaderValue};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use hyper_util::rt::TokioIo;
+use tokio::io::{copy_bidirectional, duplex};
+use tokio::sync::mpsc;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tower::service_fn;
+use tower_service::Service;
+
+use super::*;
+use crate::core::TypeUrl;
+
+/// Takes streams and says nothing on them; ends each after the time that is its turn's, and keeps what comes after.
+#[derive(Clone)]
+struct Silent {
+    lives: Arc<Mutex<VecDeque<Duration>>>,
+    begun: mpsc::UnboundedSender<Instant>,
+}
+
+impl NamedService for Silent {
+    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+}
+
+impl Service<http::Request<Body>> for Silent {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        self.begun.send(Instant::now()).expect("the test listens");
+        let life = self.lives.lock().expect("no panic").pop_front();
+        let end = async move {
+            match life {
+                Some(life) => tokio::time::sleep(life).await,
+                None => pending().await,
+            }
+            let trailers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-status"),
+                HeaderValue::from_static("0"),
+            )]);
+            Ok::<_, Infallible>(Frame::<Bytes>::trailers(trailers))
+        };
+        let body = Body::new(StreamBody::new(Box::pin(futures::stream::once(end))));
+        let mut response = http::Response::new(body);
+        let kind = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+        ready(Ok(response))
+    }
+}
+
+/// A connection of its own to a server; nothing goes through it any more after `life`, though both its ends stay open.
+async fn connect(
+    address: Endpoint,
+    server: Silent,
+    life: Duration,
+) -> Result<Channel, tonic::transport::Error> {
+    let (near, mut client) = duplex(1 << 16);
+    let (mut far, server_side) = duplex(1 << 16);
+    let incoming = tokio_stream::once(Ok::<_, std::io::Error>(server_side));
+    tokio::spawn(tonic::transport::Server::builder().add_service(server).serve_with_incoming(incoming));
+    tokio::spawn(async move {
+        let carrying = tokio::time::timeout(life, copy_bidirectional(&mut client, &mut far));
+        if carrying.await.is_err() {
+            pending::<()>().await;
+        }
+    });
+    let mut near = Some(near);
+    let connector = service_fn(move |_| {
+        let near = near.take().ok_or_else(|| std::io::Error::other("one connection only"));
+        async move { near.map(TokioIo::new) }
+    });
+    address.connect_with_connector(connector).await
+}
+
+struct Nothing;
+
+impl Handler for Nothing {
+    fn set(&mut self, _: &TypeUrl, _: &str, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn remove(&mut self, _: &TypeUrl, _: &str) {}
+}
+
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+
+/// A client of such a server, and when its streams begin.
+fn client(lives: &[Duration], backoff: Backoff) -> (Client, Silent, mpsc::UnboundedReceiver<Instant>) {
+    let (begun, begins) = mpsc::unbounded_channel();
+    let server = Silent { lives: Arc::new(Mutex::new(lives.to_vec().into())), begun };
+    let state = ClientState::new(Node::default()).watch("type", Names::All);
+    let client = Client::new(vec![Endpoint::from_static("http://server")], state).expect("an address");
+    (client.backoff(backoff), server, begins)
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_start_over_after_a_stream_that_stood_and_had_nothing_to_say() {
+    let (short, long) = (Duration::from_secs(1), Duration::from_secs(30));
+    let lives = [short, short, short, short, long * 2, short];
+    let (client, server, mut begins) = client(&lives, Backoff::new(Duration::from_secs(1), long));
+    let running = tokio::spawn(async move {
+        client.run_over(&mut Nothing, |address| connect(address, server.clone(), FOR_EVER)).await;
+    });
+    let mut at = Vec::new();
+    for _ in lives {
+        at.push(begins.recv().await.expect("a stream"));
+    }
+    running.abort();
+    let pause = |after: usize| at[after + 1] - at[after] - lives[after];
+    assert!(pause(3) >= Duration::from_secs(4), "short streams count for nothing: {:?}", pause(3));
+    assert!(pause(4) < Duration::from_secs(2), "one that stood does: {:?}", pause(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_leaves_a_connection_that_nothing_goes_through_any_more() {
+    let life = Duration::from_secs(100);
+    let second = Duration::from_secs(1);
+    let (client, server, mut begins) = client(&[], Backoff::new(second, second));
+    let running = tokio::spawn(async move {
+        client.run_over(&mut Nothing, |address| connect(address, server.clone(), life)).await;
+    });
+    let first = begins.recv().await.expect("a stream");
+    let next = tokio::time::timeout(life * 2, begins.recv()).await.expect("another one in time");
+    assert!(
+        next.expect("a stream") - first < life + Duration::from_secs(20),
+        "a ping every 10 s, 5 s for its answer"
+    );
+    running.abort();
+}
