@@ -215,24 +215,12 @@ pub struct DrainAck {
     pub unknown: Map<String, Value>,
 }
 
-/// Workloads a replica believes up and idle past `idleAfter` on all its nodes (rule V2), one compact record.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdleVotes {
-    /// Which.
-    pub workloads: std::collections::BTreeSet<WorkloadId>,
-    /// The nodes it speaks for, each with the `mod_revision` of its `nodes/` key.
-    #[serde(default)]
-    pub nodes: std::collections::BTreeMap<String, Revision>,
-    /// Fields of later versions.
-    #[serde(flatten)]
-    pub unknown: Map<String, Value>,
-}
-
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::json;
 
+    use super::super::{IdleVotes, VoteNodes, VoteShard};
     use super::*;
 
     /// What is read and written again is what was there.
@@ -254,6 +242,8 @@ mod tests {
         kept::<PortState>(&json!({ "state": "quarantined", "until_unix_ms": 1, "later": later }));
         kept::<DrainAck>(&json!({ "drain": "d", "nodes": { "n": 1 }, "later": later }));
         kept::<IdleVotes>(&json!({ "workloads": [], "nodes": {}, "later": later }));
+        kept::<VoteShard>(&json!({ "workloads": [], "later": later }));
+        kept::<VoteNodes>(&json!({ "nodes": {}, "later": later }));
         kept::<WakeRecord>(&json!({
             "uid": "u", "episode": "e", "upstream": "shop/cart:80", "traceparent": "", "state": "created",
             "opened_unix_ms": 1, "attempts": 0, "later": later,

@@ -6,13 +6,15 @@ mod facts;
 pub(crate) mod fixture;
 mod inventory;
 mod view;
+mod votes;
 
 pub use decisions::{
-    DrainAck, DrainRecord, DrainState, IdleVotes, NodeRecord, PinnedWorkload, PodReference, PortState,
-    Replica, Revision, Term, WakeRecord, WakeState,
+    DrainAck, DrainRecord, DrainState, NodeRecord, PinnedWorkload, PodReference, PortState, Replica,
+    Revision, Term, WakeRecord, WakeState,
 };
 pub use facts::{
     Condition, Endpoint, Fact, Problem, Target, UpstreamFacts, UpstreamSpec, WorkloadFacts, WorkloadVersion,
 };
 pub use inventory::{Inventory, Touched};
 pub use view::{Phase, Route, UpstreamView, Versioned, WorkloadView};
+pub use votes::{IdleVotes, NoShard, Shard, VoteNodes, VoteShard};
