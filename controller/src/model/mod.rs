@@ -9,8 +9,8 @@ mod view;
 mod votes;
 
 pub use decisions::{
-    DrainAck, DrainRecord, DrainState, NodeRecord, PinnedWorkload, PodReference, PortState, Replica,
-    Revision, Term, WakeRecord, WakeState,
+    DrainAck, DrainRecord, DrainState, NodeRecord, PinnedWorkload, PodReference, PortState, Ready, ReadyPod,
+    Replica, Revision, Term, WakeRecord, WakeState,
 };
 pub use facts::{
     Condition, Endpoint, Fact, Problem, Target, UpstreamFacts, UpstreamSpec, WorkloadFacts, WorkloadVersion,
