@@ -1,10 +1,11 @@
 //! Decisions: the records that replicas share through the store. Their JSON forms keep unknown fields (rule L4).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use zenvoy_shared::id::{ControllerId, DrainId, Episode, NodeEpoch, Uid, UpstreamId, WorkloadId};
+use zenvoy_shared::id::{ControllerId, DrainId, Episode, NodeEpoch, Uid, UpstreamId};
 
 use super::Problem;
 
@@ -109,9 +110,37 @@ pub struct WakeRecord {
     /// Why the last try failed; held clients are told while it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<Problem>,
-    /// Ready endpoints at retirement (rule W2).
+    /// Ready endpoints at retirement, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
+    /// The same for replicas whose view of the cluster is older (rule W2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Ready>,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// What served when a wake was retired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The generation of the object that had asked for these pods: who knows an earlier one has not seen them.
+    pub generation: i64,
+    /// The first of the pods behind each upstream.
+    pub pods: BTreeMap<UpstreamId, Vec<ReadyPod>>,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// A pod that was ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyPod {
+    /// Pod address and container port.
+    pub address: SocketAddr,
+    /// The pod's UID, if the source knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Uid>,
     /// Fields of later versions.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -209,20 +238,7 @@ pub struct DrainAck {
     /// For this drain only.
     pub drain: DrainId,
     /// Nodes vouched for, each with the `mod_revision` of its `nodes/` key.
-    pub nodes: std::collections::BTreeMap<String, Revision>,
-    /// Fields of later versions.
-    #[serde(flatten)]
-    pub unknown: Map<String, Value>,
-}
-
-/// Workloads a replica believes up and idle past `idleAfter` on all its nodes (rule V2), one compact record.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdleVotes {
-    /// Which.
-    pub workloads: std::collections::BTreeSet<WorkloadId>,
-    /// The nodes it speaks for, each with the `mod_revision` of its `nodes/` key.
-    #[serde(default)]
-    pub nodes: std::collections::BTreeMap<String, Revision>,
+    pub nodes: BTreeMap<String, Revision>,
     /// Fields of later versions.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -233,6 +249,7 @@ mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::json;
 
+    use super::super::{IdleVotes, VoteNodes, VoteShard};
     use super::*;
 
     /// What is read and written again is what was there.
@@ -254,9 +271,15 @@ mod tests {
         kept::<PortState>(&json!({ "state": "quarantined", "until_unix_ms": 1, "later": later }));
         kept::<DrainAck>(&json!({ "drain": "d", "nodes": { "n": 1 }, "later": later }));
         kept::<IdleVotes>(&json!({ "workloads": [], "nodes": {}, "later": later }));
+        kept::<VoteShard>(&json!({ "workloads": [], "later": later }));
+        kept::<VoteNodes>(&json!({ "nodes": {}, "later": later }));
         kept::<WakeRecord>(&json!({
             "uid": "u", "episode": "e", "upstream": "shop/cart:80", "traceparent": "", "state": "created",
             "opened_unix_ms": 1, "attempts": 0, "later": later,
+            "ready": {
+                "generation": 2, "later": later,
+                "pods": { "shop/cart:80": [{ "address": "10.42.0.1:80", "pod": "p", "later": later }] },
+            },
         }));
         let pinned = json!({ "resource_version": "1", "generation": 1, "later": later });
         for state in [

@@ -1,5 +1,6 @@
 //! One workload in whatever state a test wants.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::Map;
@@ -7,8 +8,8 @@ use zenvoy_shared::id::{DrainId, Episode, Uid, UpstreamId, WorkloadId};
 
 use super::view::{Route, UpstreamView, Versioned, WorkloadView};
 use super::{
-    DrainRecord, DrainState, Endpoint, PinnedWorkload, Revision, Target, UpstreamFacts, UpstreamSpec,
-    WakeRecord, WakeState, WorkloadFacts, WorkloadVersion,
+    DrainRecord, DrainState, Endpoint, PinnedWorkload, Ready, ReadyPod, Revision, Target, UpstreamFacts,
+    UpstreamSpec, WakeRecord, WakeState, WorkloadFacts, WorkloadVersion,
 };
 
 pub(crate) struct Fixture {
@@ -59,13 +60,7 @@ impl Fixture {
     }
 
     pub(crate) fn ready(mut self, pods: &[&str]) -> Self {
-        self.endpoints = (1u8..)
-            .zip(pods)
-            .map(|(n, pod)| Endpoint {
-                address: SocketAddr::from((Ipv4Addr::new(10, 42, 0, n), 8080)),
-                pod: Some(Uid((*pod).into())),
-            })
-            .collect();
+        self.endpoints = endpoints(pods);
         self.replicas(u32::try_from(pods.len()).expect("few pods"))
     }
 
@@ -81,10 +76,32 @@ impl Fixture {
                 attempts: 0,
                 last_error: None,
                 endpoints: Vec::new(),
+                ready: None,
                 unknown: Map::new(),
             },
             revision: Revision(7),
         });
+        self
+    }
+
+    /// Its wake was retired on these pods, when the object had that generation.
+    pub(crate) fn retired(mut self, generation: i64, pods: &[&str]) -> Self {
+        let pods = endpoints(pods).into_iter();
+        let pods =
+            pods.map(|Endpoint { address, pod }| ReadyPod { address, pod, unknown: Map::new() }).collect();
+        let pods = BTreeMap::from([(self.upstream.clone(), pods)]);
+        self = self.wake_state(WakeState::Retired);
+        if let Some(wake) = &mut self.wake {
+            wake.record.ready = Some(Ready { generation, pods, unknown: Map::new() });
+        }
+        self
+    }
+
+    /// The drain's record was written before the wake's.
+    pub(crate) fn before_the_wake(mut self) -> Self {
+        if let Some(drain) = &mut self.drain {
+            drain.revision = Revision(6);
+        }
         self
     }
 
@@ -154,6 +171,15 @@ impl Fixture {
         let view = self.view();
         view.route(&view.upstreams[0])
     }
+}
+
+/// A pod's address follows from the last sign of its name.
+fn endpoints(pods: &[&str]) -> Vec<Endpoint> {
+    let address = |pod: &str| {
+        let number = pod.bytes().last().expect("a name") - b'0';
+        SocketAddr::from((Ipv4Addr::new(10, 42, 0, number), 8080))
+    };
+    pods.iter().map(|pod| Endpoint { address: address(pod), pod: Some(Uid((*pod).into())) }).collect()
 }
 
 fn uids(pods: &[&str]) -> Vec<Uid> {

@@ -6,9 +6,10 @@ mod facts;
 pub(crate) mod fixture;
 mod inventory;
 mod view;
+mod votes;
 
 pub use decisions::{
-    DrainAck, DrainRecord, DrainState, IdleVotes, NodeRecord, PinnedWorkload, PodReference, PortState,
+    DrainAck, DrainRecord, DrainState, NodeRecord, PinnedWorkload, PodReference, PortState, Ready, ReadyPod,
     Replica, Revision, Term, WakeRecord, WakeState,
 };
 pub use facts::{
@@ -16,3 +17,4 @@ pub use facts::{
 };
 pub use inventory::{Inventory, Touched};
 pub use view::{Phase, Route, UpstreamView, Versioned, WorkloadView};
+pub use votes::{IdleVotes, NoShard, Shard, VoteNodes, VoteShard};

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use zenvoy_shared::id::{DrainId, Uid, UpstreamId, WorkloadId};
 
-use super::{DrainRecord, DrainState, Endpoint, Problem, Revision, UpstreamFacts, WakeRecord, WorkloadFacts};
+use super::{
+    DrainRecord, DrainState, Endpoint, Problem, ReadyPod, Revision, UpstreamFacts, WakeRecord, WorkloadFacts,
+};
 
 /// A record with the revision that wrote it last: what a compare-and-swap compares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,17 +98,45 @@ impl<'a> WorkloadView<'a> {
     }
 
     /// The endpoints of `upstream` that may take traffic, sorted.
+    ///
+    /// Rule W2: while this view is older than the last wake, what it shows are pods of a time before, and those that the
+    /// wake's record names serve. Once it shows one of these it has caught up.
     pub fn usable(&self, upstream: &UpstreamView<'_>) -> Vec<SocketAddr> {
+        let seen = upstream.endpoints.iter().map(|endpoint| (endpoint.address, endpoint.pod.as_ref()));
+        let seen = self.uncondemned(seen);
+        let recorded = self.served_later(upstream.id);
+        let recorded = self.uncondemned(recorded.iter().map(|ready| (ready.address, ready.pod.as_ref())));
+        if recorded.is_empty() || recorded.iter().any(|address| seen.contains(address)) {
+            return seen;
+        }
+        recorded
+    }
+
+    /// The pods in the last wake's record, if what this view shows of the object is older than they are. A drain that was
+    /// committed since has ended them.
+    fn served_later(&self, upstream: &UpstreamId) -> &'a [ReadyPod] {
+        let later = || {
+            let wake = self.wake().filter(|wake| !wake.record.is_open() && !self.is_unreadable)?;
+            let ready = wake.record.ready.as_ref()?;
+            let ended = self.drain().is_some_and(|drain| {
+                let committed =
+                    matches!(drain.record.state, DrainState::Committed { .. } | DrainState::Done { .. });
+                committed && drain.revision > wake.revision
+            });
+            let older = self.facts?.version.generation < ready.generation;
+            ready.pods.get(upstream).filter(|_| older && !ended)
+        };
+        later().map_or(&[], Vec::as_slice)
+    }
+
+    /// The addresses of pods that are not condemned (rule D9), sorted.
+    fn uncondemned<'p>(&self, pods: impl Iterator<Item = (SocketAddr, Option<&'p Uid>)>) -> Vec<SocketAddr> {
         let condemned = self.condemned();
-        let mut usable: Vec<SocketAddr> = upstream
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.pod.as_ref().is_none_or(|pod| !condemned.contains(pod)))
-            .map(|endpoint| endpoint.address)
-            .collect();
-        usable.sort_unstable();
-        usable.dedup();
-        usable
+        let living = pods.filter(|(_, pod)| pod.is_none_or(|pod| !condemned.contains(pod)));
+        let mut addresses: Vec<SocketAddr> = living.map(|(address, _)| address).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
     }
 
     /// Whether any upstream has an endpoint that may take traffic.
@@ -216,6 +246,64 @@ mod tests {
     fn a_condemned_pod_gets_no_traffic_after_the_drain_is_done() {
         let fixture = Fixture::cold().ready(&["pod-1", "pod-2"]).done(&["pod-1"]);
         assert!(matches!(fixture.route(), Route::Pods(pods) if pods.len() == 1));
+    }
+
+    const NONE: [u8; 0] = [];
+
+    /// Pods that the route goes to, by the last number of their addresses.
+    fn pods(fixture: &Fixture) -> Vec<u8> {
+        let last = |pod: &SocketAddr| match pod {
+            SocketAddr::V4(pod) => pod.ip().octets()[3],
+            SocketAddr::V6(_) => panic!("pods of the fixture are IPv4"),
+        };
+        match fixture.route() {
+            Route::Pods(pods) => pods.iter().map(last).collect(),
+            Route::Activator { .. } | Route::Fail(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_view_older_than_a_retired_wake_goes_to_the_pods_in_its_record() {
+        let behind = Fixture::cold().retired(2, &["pod-1"]);
+        assert_eq!(pods(&behind), [1], "the object of generation 1 is older than what served");
+        assert_eq!(behind.view().phase(), Phase::Active);
+        assert_eq!(pods(&behind.ready(&["pod-0"])), [1], "what it still shows is of a time before");
+        assert_eq!(
+            pods(&Fixture::cold().retired(1, &["pod-1"])),
+            NONE,
+            "it knows that object, and no ready pod"
+        );
+        assert_eq!(
+            pods(&Fixture::cold().retired(2, &["pod-1"]).recreated()),
+            NONE,
+            "the wake of another object"
+        );
+        assert_eq!(
+            pods(&Fixture::cold().retired(2, &["pod-1"]).unreadable()),
+            NONE,
+            "who knows what was decided since"
+        );
+    }
+
+    #[test]
+    fn what_a_view_shows_counts_again_once_it_shows_a_pod_of_the_record() {
+        let caught_up = Fixture::cold().ready(&["pod-1", "pod-2"]).retired(2, &["pod-1"]);
+        assert_eq!(pods(&caught_up), [1, 2]);
+    }
+
+    #[test]
+    fn a_drain_after_the_wake_ends_what_its_record_says() {
+        let woken = || Fixture::cold().retired(2, &["pod-1"]);
+        assert_eq!(pods(&woken().done(&["pod-0"]).before_the_wake()), [1], "the drain before it does not");
+        for over in [woken().offered(), woken().committed(&["pod-2"]), woken().done(&["pod-2"])] {
+            assert_eq!(pods(&over), NONE);
+        }
+    }
+
+    #[test]
+    fn a_condemned_pod_gets_no_traffic_though_a_record_names_it() {
+        let fixture = Fixture::cold().retired(2, &["pod-1", "pod-2"]).done(&["pod-1"]).before_the_wake();
+        assert_eq!(pods(&fixture), [2]);
     }
 
     #[test]

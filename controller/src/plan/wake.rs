@@ -1,11 +1,18 @@
 //! The next step of a wake (rules W1-W3, D10): created -> scaled -> retired.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde_json::Map;
 use zenvoy_shared::id::{DrainId, Episode};
 
-use crate::model::{DrainState, Revision, WakeState, WorkloadView};
+use crate::model::{
+    DrainState, Endpoint, Ready, ReadyPod, Revision, UpstreamView, WakeState, WorkloadFacts, WorkloadView,
+};
+
+/// A wake's record names no more pods than this, of each upstream: the first to be ready are few.
+const MOST_RECORDED: usize = 32;
 
 /// What the leader does next for a workload's wake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +39,8 @@ pub enum WakeStep {
         at: Revision,
         /// What may take traffic; never empty.
         endpoints: Vec<SocketAddr>,
+        /// The same for replicas that see it later, unless this view itself has not seen yet who asked for the pods.
+        ready: Option<Ready>,
     },
     /// It was refused for too long, or nobody waits for it any more: close the record; the next connection tries anew.
     GiveUp {
@@ -52,12 +61,11 @@ pub fn next(view: &WorkloadView<'_>, abandoned: bool, now_unix_ms: u64) -> WakeS
         // Rules W2 and D10: the drain's own steps come first.
         return WakeStep::Nothing;
     }
-    let mut endpoints: Vec<SocketAddr> =
+    let endpoints: BTreeSet<SocketAddr> =
         view.upstreams.iter().flat_map(|upstream| view.usable(upstream)).collect();
-    endpoints.sort_unstable();
-    endpoints.dedup();
     if !endpoints.is_empty() {
-        return WakeStep::Retire { at: wake.revision, endpoints };
+        let endpoints = endpoints.into_iter().take(MOST_RECORDED).collect();
+        return WakeStep::Retire { at: wake.revision, endpoints, ready: ready(view, facts) };
     }
     let refused_for = now_unix_ms.saturating_sub(wake.record.opened_unix_ms);
     if abandoned || (wake.record.last_error.is_some() && refused_for > millis(patience(view))) {
@@ -74,6 +82,21 @@ pub fn next(view: &WorkloadView<'_>, abandoned: bool, now_unix_ms: u64) -> WakeS
         WakeState::Created => WakeStep::RecordScaled { at: wake.revision },
         WakeState::Scaled | WakeState::Retired => WakeStep::Nothing,
     }
+}
+
+/// The pods behind each upstream that may take traffic.
+fn ready(view: &WorkloadView<'_>, facts: &WorkloadFacts) -> Option<Ready> {
+    if facts.replicas == 0 {
+        return None;
+    }
+    let pods_of = |upstream: &UpstreamView<'_>| {
+        let usable = view.usable(upstream);
+        let pods = upstream.endpoints.iter().filter(|endpoint| usable.contains(&endpoint.address));
+        let pods = pods.take(MOST_RECORDED).cloned();
+        pods.map(|Endpoint { address, pod }| ReadyPod { address, pod, unknown: Map::new() }).collect()
+    };
+    let pods = view.upstreams.iter().map(|upstream| (upstream.id.clone(), pods_of(upstream))).collect();
+    Some(Ready { generation: facts.version.generation, pods, unknown: Map::new() })
 }
 
 /// What a replica does by itself for a demanded workload while the store does not answer (rule W4).
@@ -134,6 +157,7 @@ mod tests {
     use super::AloneStep::ScaleUp;
     use super::*;
     use crate::model::fixture::Fixture;
+    use zenvoy_shared::id::Uid;
 
     fn next(view: &WorkloadView<'_>, now_unix_ms: u64) -> WakeStep {
         super::next(view, false, now_unix_ms)
@@ -165,6 +189,16 @@ mod tests {
     fn no_scale_write_goes_out_while_an_endpoint_is_ready_though_replicas_say_zero() {
         let fixture = Fixture::cold().ready(&["pod-1"]).replicas(0).woken();
         assert!(matches!(next(&fixture.view(), 2_000), WakeStep::Retire { .. }));
+    }
+
+    #[test]
+    fn a_retired_wake_says_which_pods_of_which_object_served() {
+        let fixture = Fixture::cold().ready(&["pod-1", "pod-2"]).done(&["pod-1"]).woken();
+        let WakeStep::Retire { ready: Some(ready), .. } = next(&fixture.view(), 2_000) else { panic!() };
+        let pods: Vec<_> = ready.pods[&fixture.upstream].iter().map(|ready| ready.pod.clone()).collect();
+        assert_eq!((ready.generation, pods), (1, vec![Some(Uid("pod-2".into()))]));
+        let unseen = Fixture::cold().ready(&["pod-1"]).replicas(0).woken();
+        assert!(matches!(next(&unseen.view(), 2_000), WakeStep::Retire { ready: None, .. }));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! twice at the same state does nothing the second time. So nothing is lost by a job that failed, and a replica that
 //! just started does what is left to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
 
@@ -55,7 +55,7 @@ pub struct Core {
     pub(super) was_registered: bool,
     pub(super) alone: alone::Alone,
     pub(super) unreachable: unreachable::Unreachable,
-    pub(super) idle: BTreeSet<WorkloadId>,
+    pub(super) idle: super::votes::OwnVotes,
     pub(super) proofs: drains::Proofs,
     pub(super) led: lead::Led,
     pub(super) others: super::others::Others,
@@ -88,7 +88,7 @@ impl Core {
             was_registered: false,
             alone: alone::Alone::default(),
             unreachable: unreachable::Unreachable::default(),
-            idle: BTreeSet::new(),
+            idle: super::votes::OwnVotes::default(),
             proofs: drains::Proofs::default(),
             led: lead::Led::default(),
             others: super::others::Others::default(),

@@ -40,6 +40,7 @@ impl Core {
             attempts: 0,
             last_error: None,
             endpoints: Vec::new(),
+            ready: None,
             unknown: Map::new(),
         };
         let key = Key::Wake(workload.clone());

@@ -9,11 +9,12 @@ use zenvoy_shared::id::{DrainId, NodeId, UpstreamId, WorkloadId};
 use super::core::{Core, Later};
 use super::event::{Cause, Effect, Switch, ToNode};
 use super::sessions::{Served, put_leased};
+use super::votes::{Ballot, Place};
 use crate::execute::{Job, Subject};
-use crate::model::{DrainAck, DrainState, IdleVotes, Versioned};
+use crate::model::{DrainAck, DrainState, Versioned};
 use crate::store::{Compare, Key, Txn, Write, encode};
 
-/// Votes are written at most this often: ten thousand services that fall idle at once are a few records.
+/// Votes are written at most this often: ten thousand services that fall idle at once are a few transactions.
 const VOTE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Which nodes were asked for which proof.
@@ -191,25 +192,21 @@ impl Core {
             self.later.by(Later::Idle(workload.clone()), then);
             idle = false;
         }
-        let changed = if idle { self.idle.insert(workload.clone()) } else { self.idle.remove(workload) };
-        if changed {
+        if self.idle.set(workload, idle) {
             self.look(&Subject::Votes);
             self.report(workload);
         }
     }
 
     pub(super) fn vote(&mut self) -> Option<Job> {
-        let known = self.records.votes.get(&self.options.me.id);
-        let votes = IdleVotes {
-            workloads: self.idle.clone(),
-            nodes: self.nodes.registrations(),
-            unknown: Map::new(),
-        };
-        if !self.is_registered() || known.is_some_and(|known| known.record == votes) {
+        let level = self.common_level.filter(|_| self.is_registered())?;
+        let place = Place { replica: self.options.me.id.clone(), lease: self.lease? };
+        let (nothing, nodes) = (Ballot::default(), self.nodes.registrations());
+        let have = self.records.votes.of(&place.replica).unwrap_or(&nothing);
+        let writes = self.idle.writes(have, nodes, level, &place);
+        if writes.is_empty() {
             return None;
         }
-        let writes =
-            vec![put_leased(Key::IdleVotes(self.options.me.id.clone()), encode(&votes), self.lease?)];
         Self::job(Subject::Votes, Txn { writes, ..Txn::default() })
     }
 

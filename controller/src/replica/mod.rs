@@ -24,6 +24,7 @@ mod tasks;
 mod tell;
 mod timeline;
 mod unreachable;
+mod votes;
 
 pub use core::Core;
 pub use event::{Cause, Effect, Event, Now, Routes, Said, SessionId, Switch, ToNode};

@@ -1,14 +1,16 @@
 //! The records of the store beside wakes and drains, as the watch and the own writes bring them. Steps may arrive twice and
 //! out of order (an own write is known before the watch brings it); the revision of each key tells what is newer. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::Map;
 use zenvoy_shared::id::{ActivatorAddress, ControllerId, NodeEpoch, NodeId, UpstreamId, WorkloadId};
 
+use super::votes::{Cast, Votes};
 use crate::model::{
-    DrainAck, DrainRecord, IdleVotes, NodeRecord, PortState, Replica, Revision, Versioned, WakeRecord,
+    DrainAck, DrainRecord, IdleVotes, NodeRecord, PortState, Replica, Revision, Versioned, VoteNodes,
+    VoteShard, WakeRecord,
 };
 use crate::store::{Compare, Entry, Key};
 
@@ -24,6 +26,8 @@ pub(super) enum Record {
     Drain(DrainRecord),
     Ack(DrainAck),
     Votes(IdleVotes),
+    VoteShard(VoteShard),
+    VoteNodes(VoteNodes),
 }
 
 /// Reads the record of an entry. What a later version wrote in another form is unknown, which is not the same as absent.
@@ -41,6 +45,8 @@ pub(super) fn read(entry: &Entry) -> Result<Record, serde_json::Error> {
         Key::Drain(_) => json(entry).map(Record::Drain),
         Key::DrainAck(..) => json(entry).map(Record::Ack),
         Key::IdleVotes(_) => json(entry).map(Record::Votes),
+        Key::VoteShard(..) => json(entry).map(Record::VoteShard),
+        Key::VoteNodes(_) => json(entry).map(Record::VoteNodes),
     }
 }
 
@@ -55,39 +61,55 @@ pub(super) struct Records {
     /// `None`: there is one, and it cannot be read.
     pub(super) addresses: BTreeMap<UpstreamId, Versioned<Option<ActivatorAddress>>>,
     pub(super) acks: BTreeMap<WorkloadId, BTreeMap<ControllerId, Versioned<DrainAck>>>,
-    pub(super) votes: BTreeMap<ControllerId, Versioned<IdleVotes>>,
+    pub(super) votes: Votes,
 }
 
 impl Records {
-    /// Sets a record that is not a wake or drain.
-    pub(super) fn set(&mut self, key: Key, record: Record, revision: Revision) {
+    /// Sets a record that is not a wake or drain. True if that is news: the answer to an own write and the watch bring the
+    /// same record.
+    pub(super) fn set(&mut self, key: Key, record: Record, revision: Revision) -> bool {
         match (key, record) {
-            (Key::Leader, Record::Leader(record))
-                if self.leader.as_ref().is_none_or(|known| known.revision < revision) =>
-            {
-                self.leader = Some(Versioned { record, revision });
+            (Key::Leader, Record::Leader(record)) => {
+                let news = self.leader.as_ref().is_none_or(|known| known.revision < revision);
+                if news {
+                    self.leader = Some(Versioned { record, revision });
+                }
+                news
             }
             (Key::Controller(id), Record::Controller(record)) => {
-                newer(&mut self.controllers, id, record, revision);
+                self.votes.joins(&id);
+                newer(&mut self.controllers, id, record, revision)
             }
-            (Key::Node(id), Record::Node(record)) => newer(&mut self.nodes, id, record, revision),
+            (Key::Node(id), Record::Node(record)) => {
+                let news = newer(&mut self.nodes, id.clone(), record, revision);
+                if news {
+                    self.votes.node(&id, Some(revision));
+                }
+                news
+            }
             (Key::PortByAddress(at), Record::Port(record)) => {
-                newer(&mut self.ports, at, Some(record), revision);
+                newer(&mut self.ports, at, Some(record), revision)
             }
             (Key::PortByUpstream(id), Record::Address(record)) => {
-                newer(&mut self.addresses, id, Some(record), revision);
+                newer(&mut self.addresses, id, Some(record), revision)
             }
             (Key::DrainAck(workload, id), Record::Ack(record)) => {
-                newer(self.acks.entry(workload).or_default(), id, record, revision);
+                newer(self.acks.entry(workload).or_default(), id, record, revision)
             }
-            (Key::IdleVotes(id), Record::Votes(record)) => newer(&mut self.votes, id, record, revision),
-            _ => {}
+            (Key::IdleVotes(id), Record::Votes(votes)) => self.votes.cast(id, Cast::Whole(votes), revision),
+            (Key::VoteShard(id, shard), Record::VoteShard(votes)) => {
+                self.votes.cast(id, Cast::Shard(shard, votes), revision)
+            }
+            (Key::VoteNodes(id), Record::VoteNodes(nodes)) => {
+                self.votes.cast(id, Cast::Nodes(nodes), revision)
+            }
+            _ => false,
         }
     }
 
     /// There is a record that cannot be read (rule L4), of another kind than a wake or drain. Who it is about counts, and
     /// what it says does not: a replica that has not voted, a node that nobody vouches for, an address in use.
-    pub(super) fn set_unreadable(&mut self, key: Key, revision: Revision) {
+    pub(super) fn set_unreadable(&mut self, key: Key, revision: Revision) -> bool {
         let stranger = |id| Replica {
             id,
             address: String::new(),
@@ -95,26 +117,22 @@ impl Records {
             protocol_level: 0,
             unknown: Map::new(),
         };
-        match key {
-            Key::Leader => {
-                self.set(Key::Leader, Record::Leader(stranger(ControllerId(String::new()))), revision);
-            }
-            Key::Controller(id) => newer(&mut self.controllers, id.clone(), stranger(id), revision),
-            Key::Node(id) => {
+        let record = match &key {
+            Key::Leader => Record::Leader(stranger(ControllerId(String::new()))),
+            Key::Controller(id) => Record::Controller(stranger(id.clone())),
+            Key::Node(_) => {
                 let (epoch, controller) = (NodeEpoch(String::new()), ControllerId(String::new()));
-                newer(
-                    &mut self.nodes,
-                    id,
-                    NodeRecord { epoch, controller, pod: None, unknown: Map::new() },
-                    revision,
-                );
+                Record::Node(NodeRecord { epoch, controller, pod: None, unknown: Map::new() })
             }
-            Key::PortByAddress(at) => newer(&mut self.ports, at, None, revision),
-            Key::PortByUpstream(id) => newer(&mut self.addresses, id, None, revision),
+            Key::PortByAddress(at) => return newer(&mut self.ports, *at, None, revision),
+            Key::PortByUpstream(id) => return newer(&mut self.addresses, id.clone(), None, revision),
             // What was said before is taken back.
-            key @ (Key::DrainAck(..) | Key::IdleVotes(_)) => self.remove(&key, revision),
-            Key::Wake(_) | Key::Drain(_) => {}
-        }
+            Key::DrainAck(..) | Key::IdleVotes(_) | Key::VoteShard(..) | Key::VoteNodes(_) => {
+                return self.remove(&key, revision);
+            }
+            Key::Wake(_) | Key::Drain(_) => return false,
+        };
+        self.set(key, record, revision)
     }
 
     /// Which record forms every live replica can read (rule L4); `None` while there is no replica.
@@ -122,26 +140,36 @@ impl Records {
         self.controllers.values().map(|replica| replica.record.protocol_level).min()
     }
 
-    /// Takes out what was deleted at `revision`, unless it is known to have been written later.
-    pub(super) fn remove(&mut self, key: &Key, revision: Revision) {
+    /// Takes out what was deleted at `revision`, unless it is known to have been written later. True if it was there.
+    pub(super) fn remove(&mut self, key: &Key, revision: Revision) -> bool {
         match key {
-            Key::Leader => {
-                self.leader.take_if(|known| known.revision <= revision);
+            Key::Leader => self.leader.take_if(|known| known.revision <= revision).is_some(),
+            Key::Controller(id) => {
+                let gone = older(&mut self.controllers, id, revision);
+                if gone {
+                    self.votes.leaves(id);
+                }
+                gone
             }
-            Key::Controller(id) => older(&mut self.controllers, id, revision),
-            Key::Node(id) => older(&mut self.nodes, id, revision),
+            Key::Node(id) => {
+                let gone = older(&mut self.nodes, id, revision);
+                if gone {
+                    self.votes.node(id, None);
+                }
+                gone
+            }
             Key::PortByAddress(at) => older(&mut self.ports, at, revision),
             Key::PortByUpstream(id) => older(&mut self.addresses, id, revision),
             Key::DrainAck(workload, id) => {
-                if let Some(acks) = self.acks.get_mut(workload) {
-                    older(acks, id, revision);
-                    if acks.is_empty() {
-                        self.acks.remove(workload);
-                    }
+                let Some(acks) = self.acks.get_mut(workload) else { return false };
+                let gone = older(acks, id, revision);
+                if acks.is_empty() {
+                    self.acks.remove(workload);
                 }
+                gone
             }
-            Key::IdleVotes(id) => older(&mut self.votes, id, revision),
-            Key::Wake(_) | Key::Drain(_) => {}
+            Key::IdleVotes(_) | Key::VoteShard(..) | Key::VoteNodes(_) => self.votes.withdraw(key, revision),
+            Key::Wake(_) | Key::Drain(_) => false,
         }
     }
 
@@ -156,7 +184,7 @@ impl Records {
             .chain(self.nodes.keys().cloned().map(Key::Node))
             .chain(self.ports.keys().copied().map(Key::PortByAddress))
             .chain(self.addresses.keys().cloned().map(Key::PortByUpstream))
-            .chain(self.votes.keys().cloned().map(Key::IdleVotes))
+            .chain(self.votes.keys())
             .chain(acks)
             .collect()
     }
@@ -177,44 +205,20 @@ impl Records {
             .collect();
         (records, compares)
     }
-
-    /// Whether every live replica votes that the workload is up and idle.
-    pub(super) fn all_vote_idle(&self, workload: &WorkloadId) -> bool {
-        !self.controllers.is_empty()
-            && self
-                .controllers
-                .keys()
-                .all(|id| self.votes.get(id).is_some_and(|votes| votes.record.workloads.contains(workload)))
-    }
-
-    /// The nodes that count and that no live replica speaks for as they are registered now.
-    pub(super) fn unspoken_for(&self) -> BTreeSet<NodeId> {
-        let live = || self.votes.iter().filter(|(id, _)| self.controllers.contains_key(*id));
-        let spoken = |node: &NodeId, at: Revision| {
-            live().any(|(_, votes)| votes.record.nodes.get(&node.0) == Some(&at))
-        };
-        let silent = self.nodes.iter().filter(|(node, record)| !spoken(node, record.revision));
-        silent.map(|(node, _)| node.clone()).collect()
-    }
-
-    /// Whether the votes of live replicas speak for every node that counts, as it is registered now. Of a node whose
-    /// session no replica has (it moves, or the replica was just restarted) nothing is known, and unknown is not idle.
-    pub(super) fn votes_speak_for_all_nodes(&self) -> bool {
-        let live = || self.votes.iter().filter(|(id, _)| self.controllers.contains_key(*id));
-        self.nodes.iter().all(|(node, record)| {
-            live().any(|(_, votes)| votes.record.nodes.get(&node.0) == Some(&record.revision))
-        })
-    }
 }
 
-fn newer<K: Ord, T>(records: &mut BTreeMap<K, Versioned<T>>, key: K, record: T, revision: Revision) {
-    if records.get(&key).is_none_or(|known| known.revision < revision) {
+fn newer<K: Ord, T>(records: &mut BTreeMap<K, Versioned<T>>, key: K, record: T, revision: Revision) -> bool {
+    let news = records.get(&key).is_none_or(|known| known.revision < revision);
+    if news {
         records.insert(key, Versioned { record, revision });
     }
+    news
 }
 
-fn older<K: Ord, T>(records: &mut BTreeMap<K, Versioned<T>>, key: &K, revision: Revision) {
-    if records.get(key).is_some_and(|known| known.revision <= revision) {
+fn older<K: Ord, T>(records: &mut BTreeMap<K, Versioned<T>>, key: &K, revision: Revision) -> bool {
+    let gone = records.get(key).is_some_and(|known| known.revision <= revision);
+    if gone {
         records.remove(key);
     }
+    gone
 }

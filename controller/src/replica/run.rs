@@ -33,7 +33,7 @@ use crate::store::{LeaseId, Room, Store, StoreError, WatchEvent, keep_lease};
 use crate::translate::{ListenerOptions, Names, type_url};
 
 /// Which record forms this build can read (rule L4).
-const PROTOCOL_LEVEL: u32 = 1;
+const PROTOCOL_LEVEL: u32 = super::votes::SHARDED_LEVEL;
 /// Events that wait for the core, from each side.
 const EVENTS: usize = 1024;
 

@@ -242,22 +242,41 @@ impl Core {
         let level = self.records.common_level();
         if std::mem::replace(&mut self.common_level, level) != level {
             tracing::info!(level, "this is the protocol level of all live replicas");
+            self.idle.look_at_all();
+            self.look(&Subject::Votes);
         }
-        self.look_at_unreachable();
         match key {
-            Key::IdleVotes(_) => {
-                self.look(&Subject::Votes);
-                self.look_at_led();
-            }
             Key::Controller(id) if *id == self.options.me.id => {
                 self.was_registered |= self.is_registered();
                 self.look_at_everything();
             }
-            Key::Controller(_) | Key::Node(_) => {
-                self.look_at_led();
-                self.look_at_own_node(key);
+            Key::VoteShard(id, shard) if *id == self.options.me.id => {
+                self.idle.look_at(*shard);
+                self.look(&Subject::Votes);
             }
+            Key::IdleVotes(id) | Key::VoteNodes(id) if *id == self.options.me.id => {
+                self.look(&Subject::Votes);
+            }
+            Key::Node(_) => self.look_at_own_node(key),
             _ => {}
+        }
+        self.look_at_count(key);
+    }
+
+    /// What follows from another count of the votes, and from other nodes or replicas.
+    fn look_at_count(&mut self, key: &Key) {
+        let news = self.records.votes.take_news();
+        if news.spoken {
+            self.look_at_unreachable();
+        }
+        if self.term.is_none() {
+            return;
+        }
+        if news.spoken || matches!(key, Key::Controller(_) | Key::Node(_)) {
+            self.look_at_led();
+        }
+        for workload in news.workloads {
+            self.look(&Subject::Workload(workload));
         }
     }
 

@@ -80,8 +80,8 @@ impl Core {
                 self.inventory.set_drain(&workload, Versioned { record, revision })
             }
             (key, record) => {
-                self.records.set(key.clone(), record, revision);
-                self.record_changed(&key)
+                let news = self.records.set(key.clone(), record, revision);
+                self.record_changed(&key, news)
             }
         }
     }
@@ -91,8 +91,8 @@ impl Core {
             Key::Wake(workload) => self.inventory.unreadable_wake(&workload, revision),
             Key::Drain(workload) => self.inventory.unreadable_drain(&workload, revision),
             key => {
-                self.records.set_unreadable(key.clone(), revision);
-                self.record_changed(&key)
+                let news = self.records.set_unreadable(key.clone(), revision);
+                self.record_changed(&key, news)
             }
         }
     }
@@ -102,15 +102,18 @@ impl Core {
             Key::Wake(workload) => self.inventory.remove_wake(workload, revision),
             Key::Drain(workload) => self.inventory.remove_drain(workload, revision),
             key => {
-                self.records.remove(key, revision);
-                self.record_changed(key)
+                let news = self.records.remove(key, revision);
+                self.record_changed(key, news)
             }
         }
     }
 
     /// What follows from a record that is not a wake or drain.
-    fn record_changed(&mut self, key: &Key) -> Touched {
+    fn record_changed(&mut self, key: &Key, news: bool) -> Touched {
         let mut touched = Touched::default();
+        if !news {
+            return touched;
+        }
         match key {
             Key::PortByUpstream(upstream) => {
                 touched.structure.insert(upstream.clone());
@@ -118,7 +121,11 @@ impl Core {
             Key::DrainAck(workload, _) => {
                 touched.workloads.insert(workload.clone());
             }
-            Key::Controller(_) | Key::Node(_) | Key::IdleVotes(_) => self.membership_changed(key),
+            Key::Controller(_)
+            | Key::Node(_)
+            | Key::IdleVotes(_)
+            | Key::VoteShard(..)
+            | Key::VoteNodes(_) => self.membership_changed(key),
             Key::Leader => self.leader_changed(),
             Key::PortByAddress(address) => self.look_at_rest(*address),
             Key::Wake(_) | Key::Drain(_) => {}

@@ -44,7 +44,7 @@ pub struct Blocking {
 impl Core {
     /// A node, a replica, or what a replica speaks for has changed.
     pub(super) fn look_at_unreachable(&mut self) {
-        let silent = self.records.unspoken_for();
+        let silent = self.records.votes.unspoken_for().clone();
         self.unreachable.nodes.retain(|node, _| silent.contains(node));
         for node in silent {
             let since =

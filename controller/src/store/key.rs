@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use zenvoy_shared::id::{ActivatorAddress, ControllerId, NodeId, UpstreamId, WorkloadId};
 
+use crate::model::Shard;
+
 /// The place of one record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
@@ -24,8 +26,12 @@ pub enum Key {
     Drain(WorkloadId),
     /// A replica's word for a workload's drain.
     DrainAck(WorkloadId, ControllerId),
-    /// A replica's idle votes.
+    /// A replica's idle votes, all in one.
     IdleVotes(ControllerId),
+    /// A replica's idle votes on the workloads of a shard.
+    VoteShard(ControllerId, Shard),
+    /// The nodes that a replica's idle votes speak for.
+    VoteNodes(ControllerId),
 }
 
 /// All keys of a kind.
@@ -84,7 +90,7 @@ impl Key {
             Self::Wake(_) => Room::Wakes,
             Self::Drain(_) => Room::Drains,
             Self::DrainAck(..) => Room::DrainAcks,
-            Self::IdleVotes(_) => Room::IdleVotes,
+            Self::IdleVotes(_) | Self::VoteShard(..) | Self::VoteNodes(_) => Room::IdleVotes,
         }
     }
 }
@@ -100,6 +106,8 @@ impl fmt::Display for Key {
             Self::PortByUpstream(upstream) => write!(f, "by-upstream/{upstream}"),
             Self::Wake(workload) | Self::Drain(workload) => workload.fmt(f),
             Self::DrainAck(workload, id) => write!(f, "{workload}/{id}"),
+            Self::VoteShard(id, shard) => write!(f, "{id}/{shard}"),
+            Self::VoteNodes(id) => write!(f, "{id}/nodes"),
         }
     }
 }
@@ -130,7 +138,13 @@ fn parse(text: &str) -> Option<Key> {
         "nodes" => Some(Key::Node(NodeId(rest.into()))),
         "wakes" => rest.parse().ok().map(Key::Wake),
         "drains" => rest.parse().ok().map(Key::Drain),
-        "idle-votes" => Some(Key::IdleVotes(ControllerId(rest.into()))),
+        "idle-votes" => match rest.split_once('/') {
+            None => Some(Key::IdleVotes(ControllerId(rest.into()))),
+            Some((controller, "nodes")) => Some(Key::VoteNodes(ControllerId(controller.into()))),
+            Some((controller, shard)) => {
+                Some(Key::VoteShard(ControllerId(controller.into()), shard.parse().ok()?))
+            }
+        },
         "drain-acks" => {
             let (workload, controller) = rest.rsplit_once('/')?;
             Some(Key::DrainAck(workload.parse().ok()?, ControllerId(controller.into())))
@@ -161,7 +175,12 @@ mod tests {
             Key::Wake(workload.clone()),
             Key::Drain(workload.clone()),
             Key::DrainAck(workload, controller.clone()),
-            Key::IdleVotes(controller),
+            Key::IdleVotes(controller.clone()),
+            Key::VoteShard(
+                controller.clone(),
+                Shard::of(&WorkloadId::new("shop", "Deployment.apps", "cart")),
+            ),
+            Key::VoteNodes(controller),
         ];
         for key in keys {
             let text = key.to_string();
@@ -172,7 +191,9 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named() {
-        for text in ["", "leaders", "nodes/", "ports/by-name/x", "wakes/cart", "drain-acks/a/b/c"] {
+        for text in
+            ["", "leaders", "nodes/", "ports/by-name/x", "wakes/cart", "drain-acks/a/b/c", "idle-votes/a/64"]
+        {
             assert_eq!(text.parse::<Key>(), Err(UnknownKey(text.into())));
         }
     }

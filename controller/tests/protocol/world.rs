@@ -401,6 +401,7 @@ fn wake_record(state: WakeState) -> WakeRecord {
         attempts: 0,
         last_error: None,
         endpoints: Vec::new(),
+        ready: None,
         unknown: serde_json::Map::new(),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use zenvoy_controller::model::Shard;
 use zenvoy_controller::store::Key;
 use zenvoy_shared::id::{ControllerId, NodeId};
 
@@ -54,6 +55,28 @@ async fn a_replica_and_a_node_of_a_later_version_count_and_block_a_drain() {
         world.wait(Duration::from_secs(120)).await;
         assert_eq!(world.record(&Key::Drain(workload())).await, None, "offered without its word");
     }
+}
+
+#[tokio::test]
+async fn votes_have_the_form_that_every_live_replica_can_read() {
+    let mut world = World::awake().await;
+    world.idle_past_limit().await;
+    let me = || ControllerId("replica-0".into());
+    let shard = Key::VoteShard(me(), Shard::of(&workload()));
+    let in_one = async |world: &World| {
+        world.record(&Key::IdleVotes(me())).await.map(|votes| votes["workloads"].clone())
+    };
+    let in_shards = async |world: &World| world.record(&shard).await.map(|votes| votes["workloads"].clone());
+    let voted = Some(Value::from(vec![workload().to_string()]));
+    assert_eq!((in_one(&world).await, in_shards(&world).await), (None, voted.clone()));
+    let earlier = Key::Controller(ControllerId("earlier".into()));
+    world.write(earlier.clone(), r#"{"id":"earlier","address":"","version":"","protocol_level":1}"#).await;
+    world.wait(Duration::from_secs(1)).await;
+    assert_eq!((in_one(&world).await, in_shards(&world).await), (voted.clone(), None));
+    assert_eq!(world.record(&Key::VoteNodes(me())).await, None);
+    world.delete(earlier).await;
+    world.wait(Duration::from_secs(1)).await;
+    assert_eq!((in_one(&world).await, in_shards(&world).await), (None, voted));
 }
 
 #[tokio::test]

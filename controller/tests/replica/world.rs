@@ -95,7 +95,7 @@ impl World {
             id: ControllerId(format!("replica-{incarnation}")),
             address: String::new(),
             version: String::new(),
-            protocol_level: 1,
+            protocol_level: 2,
             unknown: serde_json::Map::new(),
         };
         let core = Core::new(CoreOptions {
@@ -234,6 +234,13 @@ impl World {
     pub(crate) async fn write(&mut self, key: Key, value: &str) {
         let write = Write::Put(key, bytes::Bytes::copy_from_slice(value.as_bytes()), None);
         let txn = Txn { compares: Vec::new(), writes: vec![write] };
+        self.store.txn(txn).await.expect("the store answers");
+        self.event(Event::Tick).await;
+    }
+
+    /// Somebody else removes a record.
+    pub(crate) async fn delete(&mut self, key: Key) {
+        let txn = Txn { compares: Vec::new(), writes: vec![Write::Delete(key)] };
         self.store.txn(txn).await.expect("the store answers");
         self.event(Event::Tick).await;
     }

@@ -1,9 +1,8 @@
 //! The leader's part in a drain: offers, as few at once as it is told, and the steps that follow.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use zenvoy_shared::id::{DrainId, NodeId, UpstreamId, WorkloadId};
+use zenvoy_shared::id::{DrainId, UpstreamId, WorkloadId};
 
 use crate::execute::{Commit, Decided, Job, Subject};
 use crate::model::{DrainRecord, DrainState, Revision, Term, Versioned, WorkloadView};
@@ -19,7 +18,7 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
 impl Core {
     pub(super) fn is_idle_everywhere(&self, workload: &WorkloadId) -> bool {
-        self.records.all_vote_idle(workload) && self.records.votes_speak_for_all_nodes()
+        self.records.votes.all_vote_idle(workload) && self.records.votes.speak_for_all_nodes()
     }
 
     pub(super) fn lead_drain(&mut self, workload: &WorkloadId, term: Term) -> Option<Job> {
@@ -38,16 +37,15 @@ impl Core {
                 self.led.offered.insert(workload.clone());
             }
         } else if self.led.offered.len() >= self.options.max_offers && !self.led.offered.contains(workload) {
-            // The end of another offer looks at all that voted.
+            // The end of another offer looks for the next.
             return None;
         }
         let offered_for = self.offered_since(workload).until(self.now.moment);
         let view = self.inventory.view(workload);
-        let nodes: BTreeMap<NodeId, Revision> =
-            self.records.nodes.iter().map(|(id, node)| (id.clone(), node.revision)).collect();
+        let nodes = self.records.votes.nodes();
         let live: Vec<_> = self.records.controllers.keys().cloned().collect();
         let (acks, ack_compares) = self.records.acks_of(workload);
-        let around = Surroundings { nodes: &nodes, acks: &acks, live: &live, all_vote_idle, offered_for };
+        let around = Surroundings { nodes, acks: &acks, live: &live, all_vote_idle, offered_for };
         let step = drain::next(&view, &around);
         self.carry_out(workload, step, term, ack_compares)
     }
@@ -148,7 +146,7 @@ impl Core {
         let record = with_state(drain, |record| {
             record.state = DrainState::Cancelled { reason: reason.into() };
         });
-        let traffic = view.open_wake().is_some() || !self.records.all_vote_idle(workload);
+        let traffic = view.open_wake().is_some() || !self.records.votes.all_vote_idle(workload);
         let memory = self.led.workloads.entry(workload.clone()).or_default();
         if traffic {
             memory.failed_offers = 0;

@@ -28,6 +28,8 @@ pub(super) struct Led {
     draining: BTreeSet<WorkloadId>,
     /// Workloads whose open wake does not go on, with the reason that was told last.
     pub(super) failing: BTreeMap<WorkloadId, String>,
+    /// Workloads whose wake is open.
+    waking: BTreeSet<WorkloadId>,
     /// Upstreams whose configuration asks for what is not there, with what was told last.
     pub(super) unserved: BTreeMap<UpstreamId, Problem>,
 }
@@ -76,17 +78,26 @@ impl Core {
         }
     }
 
-    /// Workloads whose drain depends on votes, nodes and replicas.
+    /// Workloads whose drain or wake depends on nodes, replicas and free places for offers.
     pub(super) fn look_at_led(&mut self) {
         if self.term.is_none() {
             return;
         }
-        let votes = self.records.votes.values();
-        let voted = votes.flat_map(|votes| votes.record.workloads.iter().cloned());
-        let mut workloads: BTreeSet<WorkloadId> = voted.collect();
-        workloads.extend(self.led.offered.iter().cloned());
-        for workload in workloads {
+        let waking = self.led.waking.iter().filter(|workload| self.records.votes.all_vote_idle(workload));
+        let known: Vec<WorkloadId> = waking.chain(&self.led.offered).cloned().collect();
+        for workload in known {
             self.look(&Subject::Workload(workload));
+        }
+        self.fill_offers();
+    }
+
+    /// Offers what all vote for, as long as there are places.
+    fn fill_offers(&mut self) {
+        let mut last: Option<WorkloadId> = None;
+        while self.led.offered.len() < self.options.max_offers && self.records.votes.speak_for_all_nodes() {
+            let Some(next) = self.records.votes.next_idle(last.as_ref()).cloned() else { return };
+            self.look(&Subject::Workload(next.clone()));
+            last = Some(next);
         }
     }
 
@@ -103,8 +114,14 @@ impl Core {
         if view.facts.is_none() {
             return self.forget(workload, term);
         }
-        let abandoned = view.open_wake().is_some() && self.is_idle_everywhere(workload);
+        let wakes = view.open_wake().is_some();
+        let abandoned = wakes && self.is_idle_everywhere(workload);
         let wake = plan::next(&view, abandoned, self.now.unix_ms());
+        if wakes {
+            self.led.waking.insert(workload.clone());
+        } else {
+            self.led.waking.remove(workload);
+        }
         if wake != WakeStep::Nothing {
             return self.lead_wake(workload, wake, term);
         }
@@ -116,6 +133,7 @@ impl Core {
         self.led.workloads.remove(workload);
         self.free_slot(workload);
         self.led.failing.remove(workload);
+        self.led.waking.remove(workload);
         self.others.forget(workload);
         let view = self.inventory.view(workload);
         let wake = view.wake_record.map(|wake| (Key::Wake(workload.clone()), wake.revision));

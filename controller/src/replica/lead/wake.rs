@@ -41,11 +41,12 @@ impl Core {
                 });
                 Self::write_wake(workload, at, &record, term)
             }
-            WakeStep::Retire { at, endpoints } => {
+            WakeStep::Retire { at, endpoints, ready } => {
                 let record = with_state(wake, |record| {
                     record.state = WakeState::Retired;
                     record.last_error = None;
                     record.endpoints = endpoints;
+                    record.ready = ready;
                 });
                 Self::write_wake(workload, at, &record, term)
             }

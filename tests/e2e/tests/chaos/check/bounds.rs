@@ -24,7 +24,8 @@ pub(super) async fn found(fleet: &mut Fleet, records: &mut Records) -> Vec<Strin
         ("wakes/", workloads),
         ("drains/", workloads),
         ("drain-acks/", workloads * controllers),
-        ("idle-votes/", controllers),
+        // A record for each workload at most, and one for the nodes.
+        ("idle-votes/", (workloads + 1) * controllers),
         ("ports/by-address/", workloads),
     ] {
         let count = records.all(room).await.len();
