@@ -22,6 +22,11 @@ chaos: protoc network ## Break parts of an installation at random (SEED=…, MIN
 	SEED=$(or $(SEED),$(shell echo $$RANDOM)) MINUTES=$(or $(MINUTES),5) RUST_BACKTRACE=0 $(AS_ROOT) \
 		cargo test -p zenvoy-e2e -p zenvoy --test chaos random:: -- --ignored --nocapture
 
+.PHONY: storm
+storm: protoc network ## Ask for a thousand services that sleep, all at once
+	cargo build -p zenvoy
+	RUST_BACKTRACE=0 $(AS_ROOT) cargo test -p zenvoy-e2e -p zenvoy --test chaos thousand:: -- --ignored --nocapture
+
 .PHONY: demo
 demo: ## Show services that sleep and wake, behind a real Envoy; ends by itself
 	scripts/demo

@@ -205,7 +205,15 @@ async fn accept(transparent: Option<(TcpListener, Rules)>, view: &Arc<View>, sto
     match transparent {
         None => bind_all(&view.table, found, &view.accepts, stop).await,
         Some((listener, rules)) => {
-            accept_each(listener, found, &view.accepts, stop).await;
+            // Nobody knows yet what a connection is for: clients wait in the kernel's queue until the table has come.
+            let mut session = view.session.clone();
+            let told = tokio::select! {
+                told = session.wait_for(|session| session.table_received) => told.is_ok(),
+                () = stop.cancelled() => false,
+            };
+            if told {
+                accept_each(listener, found, &view.accepts, stop).await;
+            }
             // It waits for another process: not on a thread that serves connections.
             let _ = tokio::task::spawn_blocking(move || drop(rules)).await;
         }

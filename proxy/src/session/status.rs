@@ -33,7 +33,7 @@ pub struct SessionStatus {
     pub opened: u64,
     /// Sessions that broke, and attempts that failed, since the proxy's start.
     pub failed: u64,
-    /// Whether a controller has ever sent the whole table. Without it, connections are closed.
+    /// Whether a controller has ever sent the whole table. Without it, connections wait unaccepted.
     pub table_received: bool,
 }
 

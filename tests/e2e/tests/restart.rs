@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use zenvoy_e2e::load::{self, OpenStream, Steady};
 use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::net::in_namespace;
@@ -93,6 +94,36 @@ fn a_killed_proxy_loses_only_what_ran_through_it_and_its_successor_wakes_service
         load.stop().await.assert_all_served();
         zenvoy.audit().assert_one_wake("web", 1);
         zenvoy.audit().assert_one_wake("cold", 1);
+    });
+}
+
+#[test]
+fn what_arrives_at_a_proxy_that_has_just_started_waits_until_it_knows_for_whom_it_is() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Tproxy).await;
+        let (web, queue) = (Backend::http("web"), Backend::echo("queue", 5555));
+        zenvoy.create(&web).await;
+        zenvoy.create(&queue).await;
+        // It tells nobody anything, until it goes on.
+        zenvoy.controller.process().signal(Signal::SIGSTOP);
+        zenvoy.node.proxy().kill().await;
+        zenvoy.node.start_proxy_again();
+        until::so("the proxy runs", async || zenvoy.node.try_status().await.is_some()).await;
+        let requests = load::all([zenvoy.http(&web, "/"), zenvoy.echo(5555)]);
+        let goes_on = async {
+            until::so("Envoy has connected to the proxy", async || {
+                let clusters = zenvoy.node.envoy_says("/clusters").await.unwrap_or_default();
+                let connected = |backend: &Backend| {
+                    let of = |line: &str| line.starts_with(&backend.upstream());
+                    clusters.lines().any(|line| of(line) && line.ends_with("::cx_active::1"))
+                };
+                connected(&web) && connected(&queue)
+            })
+            .await;
+            zenvoy.controller.process().signal(Signal::SIGCONT);
+        };
+        let (report, ()) = tokio::join!(requests, goes_on);
+        report.assert_all_served();
     });
 }
 

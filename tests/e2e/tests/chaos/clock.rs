@@ -12,8 +12,8 @@ const HOUR: i64 = 3600;
 
 /// The time of the last line of a log, in seconds since the Unix epoch.
 fn last_time(log: &str) -> Option<i64> {
-    let times = log.lines().filter_map(|line| line.split_whitespace().next()?.parse::<Timestamp>().ok());
-    times.last().map(Timestamp::as_second)
+    let time = |line: &str| line.split_whitespace().next()?.parse::<Timestamp>().ok();
+    log.lines().rev().find_map(time).map(Timestamp::as_second)
 }
 
 #[test]

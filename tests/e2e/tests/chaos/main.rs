@@ -11,5 +11,6 @@ mod parts;
 mod random;
 mod sessions;
 mod stage;
+mod thousand;
 mod traffic;
 mod upgrade;
