@@ -2,10 +2,13 @@
 
 mod folder;
 mod life;
+mod listeners;
 mod mode;
 mod moving;
 mod net;
 mod parts;
 mod process;
 mod resources;
+mod runtime;
+mod secrets;
 mod until;

@@ -54,24 +54,33 @@ impl Mode {
         }
     }
 
-    /// The `dynamic_resources` of a bootstrap.
-    pub(crate) fn bootstrap(self) -> String {
+    /// As [`Self::source`], as text of a bootstrap.
+    pub(crate) fn source_text(self) -> String {
+        if self.aggregated {
+            return "{ ads: {}, resource_api_version: V3 }".into();
+        }
+        format!("{{ resource_api_version: V3, {} }}", self.api("api_config_source"))
+    }
+
+    fn api(self, name: &str) -> String {
         let kind = match self.variant {
             Variant::Delta => "DELTA_GRPC",
             Variant::StateOfTheWorld => "GRPC",
         };
-        let api = |name: &str| {
-            format!(
-                "{name}: {{ api_type: {kind}, transport_api_version: V3, \
-                 grpc_services: [{{ envoy_grpc: {{ cluster_name: xds }} }}] }}"
-            )
-        };
+        format!(
+            "{name}: {{ api_type: {kind}, transport_api_version: V3, \
+             grpc_services: [{{ envoy_grpc: {{ cluster_name: xds }} }}] }}"
+        )
+    }
+
+    /// The `dynamic_resources` of a bootstrap.
+    pub(crate) fn bootstrap(self) -> String {
+        let source = self.source_text();
+        let clusters_and_listeners = format!("cds_config: {source}, lds_config: {source}");
         if self.aggregated {
-            let ads = "{ ads: {}, resource_api_version: V3 }";
-            format!("{{ {}, cds_config: {ads}, lds_config: {ads} }}", api("ads_config"))
+            format!("{{ {}, {clusters_and_listeners} }}", self.api("ads_config"))
         } else {
-            let single = format!("{{ resource_api_version: V3, {} }}", api("api_config_source"));
-            format!("{{ cds_config: {single}, lds_config: {single} }}")
+            format!("{{ {clusters_and_listeners} }}")
         }
     }
 }

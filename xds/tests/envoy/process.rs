@@ -32,10 +32,15 @@ fn binary() -> PathBuf {
 impl Envoy {
     /// Starts it with `servers`, any of which may be its management server.
     pub(crate) fn start(mode: Mode, node: &str, servers: &[SocketAddr]) -> Self {
+        Self::start_with(mode, node, servers, "")
+    }
+
+    /// As [`Self::start`], with more fields in its bootstrap.
+    pub(crate) fn start_with(mode: Mode, node: &str, servers: &[SocketAddr], more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = File::create(folder.path().join("envoy.log")).expect("a log");
         let process = Command::new(binary())
-            .args(["--config-yaml", &bootstrap(mode, node, servers), "--concurrency", "2"])
+            .args(["--config-yaml", &(bootstrap(mode, node, servers) + more), "--concurrency", "2"])
             .args(["--disable-hot-restart", "--log-level", "info"])
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)

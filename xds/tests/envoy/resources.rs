@@ -36,11 +36,11 @@ pub(crate) const EDS: &str = "type.googleapis.com/envoy.config.endpoint.v3.Clust
 pub(crate) const LDS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 pub(crate) const RDS: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 
-fn change(type_url: &str, name: &str, message: &impl Message) -> Change {
+pub(crate) fn change(type_url: &str, name: &str, message: &impl Message) -> Change {
     Change::set(type_url, name, message.encode_to_vec())
 }
 
-fn any(name: &str, message: &impl Message) -> Any {
+pub(crate) fn any(name: &str, message: &impl Message) -> Any {
     Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
 }
 
@@ -93,30 +93,44 @@ pub(crate) fn endpoints(cluster: &str, at: SocketAddr) -> Change {
 
 /// All requests go to `cluster`.
 pub(crate) fn routes(cluster: &str) -> Change {
+    route_configuration(vec![route(cluster)])
+}
+
+/// Of all requests.
+pub(crate) fn route(cluster: &str) -> Route {
     let action = RouteAction {
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.into())),
         ..Default::default()
     };
-    let route = Route {
+    Route {
         r#match: Some(RouteMatch {
             path_specifier: Some(PathSpecifier::Prefix("/".into())),
             ..Default::default()
         }),
         action: Some(Action::Route(action)),
         ..Default::default()
-    };
-    let host = VirtualHost {
-        name: "all".into(),
-        domains: vec!["*".into()],
-        routes: vec![route],
-        ..Default::default()
-    };
+    }
+}
+
+/// The routes of all listeners; the first that matches counts.
+pub(crate) fn route_configuration(routes: Vec<Route>) -> Change {
+    let host = VirtualHost { name: "all".into(), domains: vec!["*".into()], routes, ..Default::default() };
     let message =
         RouteConfiguration { name: "routes".into(), virtual_hosts: vec![host], ..Default::default() };
     change(RDS, "routes", &message)
 }
 
 pub(crate) fn listener(mode: Mode, at: SocketAddr) -> Change {
+    listener_with(mode, "listener", at, |_| {})
+}
+
+/// A listener that differs from the usual one.
+pub(crate) fn listener_with(
+    mode: Mode,
+    name: &str,
+    at: SocketAddr,
+    differ: impl FnOnce(&mut Listener),
+) -> Change {
     let manager = HttpConnectionManager {
         stat_prefix: "http".into(),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
@@ -140,11 +154,12 @@ pub(crate) fn listener(mode: Mode, at: SocketAddr) -> Change {
             &manager,
         ))),
     };
-    let message = Listener {
-        name: "listener".into(),
+    let mut message = Listener {
+        name: name.into(),
         address: Some(address(at)),
         filter_chains: vec![FilterChain { filters: vec![filter], ..Default::default() }],
         ..Default::default()
     };
-    change(LDS, "listener", &message)
+    differ(&mut message);
+    change(LDS, name, &message)
 }
