@@ -64,6 +64,7 @@ pub struct Core {
     pub(super) common_level: Option<u32>,
     pub(super) published: Published,
     pub(super) timelines: Timelines,
+    pub(super) opened: super::opened::Opened,
     pub(super) later: Due<Later>,
     pub(super) now: Now,
     pub(super) work: BTreeMap<Subject, jobs::Work>,
@@ -96,6 +97,7 @@ impl Core {
             common_level: None,
             published: Published::default(),
             timelines: Timelines::default(),
+            opened: super::opened::Opened::default(),
             later: Due::default(),
             now: Now::default(),
             work: BTreeMap::new(),
@@ -186,6 +188,7 @@ impl Core {
     pub(super) fn look_at_workload(&mut self, workload: &WorkloadId) {
         self.publish_endpoints(workload);
         self.look_at_timeline(workload);
+        self.look_at_opened(workload);
         self.look_at_failure(workload);
         self.look(&Subject::Demand(workload.clone()));
         self.look_at_proofs(workload);

@@ -12,6 +12,7 @@ mod event;
 mod gate;
 mod jobs;
 mod lead;
+mod opened;
 mod others;
 mod ports;
 mod publish;

@@ -295,7 +295,7 @@ impl World {
 
     fn plan_wake(&mut self, rules: Rules) {
         let (inventory, id) = (self.inventory(rules), workload());
-        match wake::next(&inventory.view(&id), false, 0) {
+        match wake::next(&inventory.view(&id), false, Duration::ZERO) {
             WakeStep::Nothing => {}
             WakeStep::ScaleUp { replicas, resource_version, .. } => {
                 self.patch(replicas, resource_version.parse().expect("a number"));

@@ -116,7 +116,7 @@ impl Core {
         }
         let wakes = view.open_wake().is_some();
         let abandoned = wakes && self.is_idle_everywhere(workload);
-        let wake = plan::next(&view, abandoned, self.now.unix_ms());
+        let wake = plan::next(&view, abandoned, self.open_for(workload));
         if wakes {
             self.led.waking.insert(workload.clone());
         } else {
