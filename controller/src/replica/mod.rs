@@ -8,6 +8,8 @@ mod demand;
 mod drains;
 mod due;
 mod effects;
+#[cfg(test)]
+mod effort;
 mod event;
 mod gate;
 mod jobs;

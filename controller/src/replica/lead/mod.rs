@@ -57,7 +57,14 @@ impl Core {
         if let Some(term) = term {
             tracing::info!(term = term.0.0, "leading");
             // On taking over, the whole plan runs once over everything.
-            self.look_at_everything();
+            for workload in self.workloads() {
+                self.look_at_failure(&workload);
+                self.look(&Subject::Workload(workload.clone()));
+                for upstream in self.upstreams_of(&workload) {
+                    self.look_at_configuration(&upstream);
+                }
+            }
+            self.look(&Subject::Ports);
             self.look_at_unreachable();
         } else {
             tracing::info!("not leading");
