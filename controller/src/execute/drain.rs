@@ -46,8 +46,8 @@ impl Executor {
         match self.object(workload, &down).await {
             Ok(facts) if facts.version.generation == pinned.generation && facts.replicas > 0 => {
                 let condemned = down.drain.record.condemned().to_vec();
-                let state = DrainState::Committed { pinned: pin(&facts), condemned };
-                self.record(workload, &down, state).await
+                let pinned = PinnedWorkload { unknown: pinned.unknown.clone(), ..pin(&facts) };
+                self.record(workload, &down, DrainState::Committed { pinned, condemned }).await
             }
             // Overtaken, or an earlier patch of ours that was answered late: the plan tells when it sees the object.
             Ok(_) => (Outcome::Conflict, Vec::new()),

@@ -58,6 +58,9 @@ pub struct PodReference {
     pub name: String,
     /// Its UID.
     pub uid: Uid,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
 }
 
 impl std::fmt::Display for PodReference {
@@ -109,7 +112,7 @@ pub struct WakeRecord {
     pub attempts: u32,
     /// Why the last try failed; held clients are told while it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<Problem>,
+    pub last_error: Option<RecordedProblem>,
     /// Ready endpoints at retirement, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<SocketAddr>,
@@ -119,6 +122,31 @@ pub struct WakeRecord {
     /// Fields of later versions.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
+}
+
+/// A [`Problem`] in a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedProblem {
+    /// As [`Problem::reason`].
+    pub reason: String,
+    /// As [`Problem::message`].
+    pub message: String,
+    /// Fields of later versions.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+impl From<Problem> for RecordedProblem {
+    fn from(Problem { reason, message }: Problem) -> Self {
+        Self { reason, message, unknown: Map::new() }
+    }
+}
+
+impl RecordedProblem {
+    /// What is said of it.
+    pub fn problem(&self) -> Problem {
+        Problem { reason: self.reason.clone(), message: self.message.clone() }
+    }
 }
 
 /// What served when a wake was retired.
@@ -266,7 +294,8 @@ mod tests {
         kept::<Replica>(
             &json!({ "id": "a", "address": "", "version": "9", "protocol_level": 9, "later": later }),
         );
-        kept::<NodeRecord>(&json!({ "epoch": "e", "controller": "a", "later": later }));
+        let pod = json!({ "namespace": "n", "name": "p", "uid": "u", "later": later });
+        kept::<NodeRecord>(&json!({ "epoch": "e", "controller": "a", "pod": pod, "later": later }));
         kept::<PortState>(&json!({ "state": "mapped", "upstream": "shop/cart:80", "later": later }));
         kept::<PortState>(&json!({ "state": "quarantined", "until_unix_ms": 1, "later": later }));
         kept::<DrainAck>(&json!({ "drain": "d", "nodes": { "n": 1 }, "later": later }));
@@ -276,6 +305,7 @@ mod tests {
         kept::<WakeRecord>(&json!({
             "uid": "u", "episode": "e", "upstream": "shop/cart:80", "traceparent": "", "state": "created",
             "opened_unix_ms": 1, "attempts": 0, "later": later,
+            "last_error": { "reason": "r", "message": "m", "later": later },
             "ready": {
                 "generation": 2, "later": later,
                 "pods": { "shop/cart:80": [{ "address": "10.42.0.1:80", "pod": "p", "later": later }] },

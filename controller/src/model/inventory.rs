@@ -22,6 +22,9 @@ pub struct Inventory {
     /// Records that a later version wrote, by their last revision.
     unreadable: Unreadable,
     complete: bool,
+    /// How often a workload was looked at: what tests of effort count.
+    #[cfg(test)]
+    looks: std::cell::Cell<u64>,
 }
 
 /// Wakes and drains that cannot be read.
@@ -196,8 +199,15 @@ impl Inventory {
         self.by_workload.keys().chain(records).chain(unreadable).collect()
     }
 
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> u64 {
+        self.looks.get()
+    }
+
     /// Everything known of `workload`.
     pub fn view<'a>(&'a self, workload: &'a WorkloadId) -> WorkloadView<'a> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         let upstreams = self.by_workload.get(workload).into_iter().flatten();
         WorkloadView {
             id: workload,

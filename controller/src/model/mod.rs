@@ -10,7 +10,7 @@ mod votes;
 
 pub use decisions::{
     DrainAck, DrainRecord, DrainState, NodeRecord, PinnedWorkload, PodReference, PortState, Ready, ReadyPod,
-    Replica, Revision, Term, WakeRecord, WakeState,
+    RecordedProblem, Replica, Revision, Term, WakeRecord, WakeState,
 };
 pub use facts::{
     Condition, Endpoint, Fact, Problem, Target, UpstreamFacts, UpstreamSpec, WorkloadFacts, WorkloadVersion,

@@ -185,7 +185,7 @@ impl<'a> WorkloadView<'a> {
             }),
             Some(WorkloadFacts { problem: Some(problem), .. }) => Route::Fail(problem.clone()),
             Some(_) => match self.open_wake().and_then(|wake| wake.record.last_error.as_ref()) {
-                Some(refused) => Route::Fail(refused.clone()),
+                Some(refused) => Route::Fail(refused.problem()),
                 None => Route::Activator { drain: None },
             },
         }

@@ -50,8 +50,9 @@ pub enum WakeStep {
 }
 
 /// Decides it. `abandoned`: every live replica votes that the workload is idle, and they speak for all nodes; clients that
-/// wait, or come again within `idleAfter`, are activity.
-pub fn next(view: &WorkloadView<'_>, abandoned: bool, now_unix_ms: u64) -> WakeStep {
+/// wait, or come again within `idleAfter`, are activity. `open_for`: for how long this leader has known the wake, on its own
+/// clock: another's may be off.
+pub fn next(view: &WorkloadView<'_>, abandoned: bool, open_for: Duration) -> WakeStep {
     let (Some(wake), Some(facts), false) = (view.open_wake(), view.facts, view.is_unreadable) else {
         return WakeStep::Nothing;
     };
@@ -67,8 +68,7 @@ pub fn next(view: &WorkloadView<'_>, abandoned: bool, now_unix_ms: u64) -> WakeS
         let endpoints = endpoints.into_iter().take(MOST_RECORDED).collect();
         return WakeStep::Retire { at: wake.revision, endpoints, ready: ready(view, facts) };
     }
-    let refused_for = now_unix_ms.saturating_sub(wake.record.opened_unix_ms);
-    if abandoned || (wake.record.last_error.is_some() && refused_for > millis(patience(view))) {
+    if abandoned || (wake.record.last_error.is_some() && open_for > patience(view)) {
         return WakeStep::GiveUp { at: wake.revision };
     }
     if facts.replicas == 0 {
@@ -143,10 +143,6 @@ fn patience(view: &WorkloadView<'_>) -> Duration {
     timeouts.max().unwrap_or_default().saturating_mul(2)
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// How long after a failed scale write the next one is worth trying: 50 ms, doubling, at most 10 s.
 pub fn retry_after(attempts: u32) -> Duration {
     Duration::from_millis(50).saturating_mul(1 << attempts.min(10)).min(Duration::from_secs(10))
@@ -159,70 +155,68 @@ mod tests {
     use crate::model::fixture::Fixture;
     use zenvoy_shared::id::Uid;
 
-    fn next(view: &WorkloadView<'_>, now_unix_ms: u64) -> WakeStep {
-        super::next(view, false, now_unix_ms)
+    fn next(view: &WorkloadView<'_>) -> WakeStep {
+        super::next(view, false, Duration::from_secs(1))
     }
 
     #[test]
     fn a_demanded_cold_workload_is_scaled_with_the_version_seen_at_zero() {
         let fixture = Fixture::cold().woken();
-        let WakeStep::ScaleUp { replicas, resource_version, .. } = next(&fixture.view(), 2_000) else {
-            panic!()
-        };
+        let WakeStep::ScaleUp { replicas, resource_version, .. } = next(&fixture.view()) else { panic!() };
         assert_eq!((replicas, resource_version.as_str()), (1, "100"));
     }
 
     #[test]
     fn nobody_asked_nothing_is_scaled() {
-        assert_eq!(next(&Fixture::cold().view(), 2_000), WakeStep::Nothing);
+        assert_eq!(next(&Fixture::cold().view()), WakeStep::Nothing);
     }
 
     #[test]
     fn a_workload_that_asks_for_replicas_is_not_scaled_again() {
         let fixture = Fixture::cold().replicas(1).woken();
-        assert_eq!(next(&fixture.view(), 2_000), WakeStep::RecordScaled { at: Revision(7) });
+        assert_eq!(next(&fixture.view()), WakeStep::RecordScaled { at: Revision(7) });
         let fixture = Fixture::cold().replicas(1).wake_state(WakeState::Scaled);
-        assert_eq!(next(&fixture.view(), 2_000), WakeStep::Nothing);
+        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
     }
 
     #[test]
     fn no_scale_write_goes_out_while_an_endpoint_is_ready_though_replicas_say_zero() {
         let fixture = Fixture::cold().ready(&["pod-1"]).replicas(0).woken();
-        assert!(matches!(next(&fixture.view(), 2_000), WakeStep::Retire { .. }));
+        assert!(matches!(next(&fixture.view()), WakeStep::Retire { .. }));
     }
 
     #[test]
     fn a_retired_wake_says_which_pods_of_which_object_served() {
         let fixture = Fixture::cold().ready(&["pod-1", "pod-2"]).done(&["pod-1"]).woken();
-        let WakeStep::Retire { ready: Some(ready), .. } = next(&fixture.view(), 2_000) else { panic!() };
+        let WakeStep::Retire { ready: Some(ready), .. } = next(&fixture.view()) else { panic!() };
         let pods: Vec<_> = ready.pods[&fixture.upstream].iter().map(|ready| ready.pod.clone()).collect();
         assert_eq!((ready.generation, pods), (1, vec![Some(Uid("pod-2".into()))]));
         let unseen = Fixture::cold().ready(&["pod-1"]).replicas(0).woken();
-        assert!(matches!(next(&unseen.view(), 2_000), WakeStep::Retire { ready: None, .. }));
+        assert!(matches!(next(&unseen.view()), WakeStep::Retire { ready: None, .. }));
     }
 
     #[test]
     fn a_wake_waits_for_a_committed_drain() {
         let fixture = Fixture::cold().committed(&["pod-1"]).woken();
-        assert_eq!(next(&fixture.view(), 2_000), WakeStep::Nothing);
+        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
     }
 
     #[test]
     fn a_wake_is_not_retired_while_a_drain_is_on_offer() {
         let fixture = Fixture::cold().ready(&["pod-1"]).offered().woken();
-        assert_eq!(next(&fixture.view(), 2_000), WakeStep::Nothing);
+        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
     }
 
     #[test]
     fn a_wake_is_not_retired_on_a_condemned_pod() {
         let fixture = Fixture::cold().ready(&["pod-1"]).done(&["pod-1"]).wake_state(WakeState::Scaled);
-        assert_eq!(next(&fixture.view(), 2_000), WakeStep::Nothing);
+        assert_eq!(next(&fixture.view()), WakeStep::Nothing);
     }
 
     #[test]
     fn the_wake_after_a_drain_brings_back_as_many_replicas() {
         let fixture = Fixture::cold().done(&["pod-1"]).woken();
-        assert!(matches!(next(&fixture.view(), 2_000), WakeStep::ScaleUp { replicas: 3, .. }));
+        assert!(matches!(next(&fixture.view()), WakeStep::ScaleUp { replicas: 3, .. }));
     }
 
     #[test]
@@ -230,26 +224,36 @@ mod tests {
         let mut fixture = Fixture::cold().woken();
         if let Some(wake) = &mut fixture.wake {
             let message = "over quota".into();
-            wake.record.last_error = Some(crate::model::Problem { reason: "QuotaExceeded".into(), message });
+            let refused = crate::model::Problem { reason: "QuotaExceeded".into(), message };
+            wake.record.last_error = Some(refused.into());
         }
-        assert!(matches!(next(&fixture.view(), 121_000), WakeStep::ScaleUp { .. }));
-        assert_eq!(next(&fixture.view(), 121_001), WakeStep::GiveUp { at: Revision(7) });
+        assert!(matches!(
+            super::next(&fixture.view(), false, Duration::from_secs(120)),
+            WakeStep::ScaleUp { .. }
+        ));
+        assert_eq!(
+            super::next(&fixture.view(), false, Duration::from_millis(120_001)),
+            WakeStep::GiveUp { at: Revision(7) }
+        );
     }
 
     #[test]
     fn a_wake_that_nobody_waits_for_any_more_is_given_up_unless_its_pods_are_there() {
         let never_ready = Fixture::cold().replicas(1).wake_state(WakeState::Scaled);
-        assert_eq!(super::next(&never_ready.view(), true, 2_000), WakeStep::GiveUp { at: Revision(7) });
+        assert_eq!(
+            super::next(&never_ready.view(), true, Duration::from_secs(1)),
+            WakeStep::GiveUp { at: Revision(7) }
+        );
         let ready = Fixture::cold().ready(&["pod-1"]).wake_state(WakeState::Scaled);
-        assert!(matches!(super::next(&ready.view(), true, 2_000), WakeStep::Retire { .. }));
+        assert!(matches!(super::next(&ready.view(), true, Duration::from_secs(1)), WakeStep::Retire { .. }));
     }
 
     #[test]
     fn nothing_is_decided_on_a_record_that_cannot_be_read() {
         let woken = Fixture::cold().woken();
-        assert!(matches!(next(&woken.view(), 2_000), WakeStep::ScaleUp { .. }));
+        assert!(matches!(next(&woken.view()), WakeStep::ScaleUp { .. }));
         let unreadable = woken.unreadable();
-        assert_eq!(next(&unreadable.view(), 2_000), WakeStep::Nothing);
+        assert_eq!(next(&unreadable.view()), WakeStep::Nothing);
         assert_eq!(without_store(&unreadable.view()), AloneStep::Nothing);
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zenvoy_shared::id::{DrainId, NodeId, WorkloadId};
+use zenvoy_shared::id::{DrainId, NodeId, UpstreamId, WorkloadId};
 
 use super::core::Core;
 use super::event::{Effect, Routes, ToNode};
@@ -42,6 +42,15 @@ impl Core {
     /// Whether the store can be written: the own lease lives, and no write was left unanswered of late.
     pub(super) fn has_store(&self) -> bool {
         self.lease.is_some() && self.alone.unanswered.is_empty()
+    }
+
+    /// The store can be written from now on, or no longer.
+    pub(super) fn look_at_demand(&mut self) {
+        let demanded: Vec<UpstreamId> = self.nodes.all_demanded().cloned().collect();
+        for workload in self.workloads_of(&demanded) {
+            self.look(&Subject::Demand(workload.clone()));
+            self.report(&workload);
+        }
     }
 
     fn acts_alone(&self, workload: &WorkloadId) -> bool {

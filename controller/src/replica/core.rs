@@ -5,7 +5,7 @@
 //! twice at the same state does nothing the second time. So nothing is lost by a job that failed, and a replica that
 //! just started does what is left to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
 
@@ -47,6 +47,8 @@ pub struct Core {
     pub(super) nodes: Nodes,
     pub(super) quotas: Quotas,
     pub(super) sessions: BTreeMap<NodeId, sessions::Session>,
+    /// Nodes whose registration the watch has not passed yet.
+    pub(super) registering: BTreeSet<(Revision, NodeId)>,
     /// Nodes that said goodbye, each with the start of it that did; this outlives their session.
     pub(super) leaving: BTreeMap<NodeId, zenvoy_shared::id::NodeEpoch>,
     pub(super) term: Option<Term>,
@@ -59,14 +61,17 @@ pub struct Core {
     pub(super) proofs: drains::Proofs,
     pub(super) led: lead::Led,
     pub(super) others: super::others::Others,
-    pub(super) rests: super::ports::Rests,
+    pub(super) mappings: super::ports::Mappings,
     /// Which record forms all live replicas can read.
     pub(super) common_level: Option<u32>,
     pub(super) published: Published,
     pub(super) timelines: Timelines,
+    pub(super) opened: super::opened::Opened,
     pub(super) later: Due<Later>,
     pub(super) now: Now,
     pub(super) work: BTreeMap<Subject, jobs::Work>,
+    /// Subjects that wait until the watch has passed a revision.
+    pub(super) awaited: BTreeSet<(Revision, Subject)>,
     effects: Vec<Effect>,
 }
 
@@ -82,6 +87,7 @@ impl Core {
             loaded: false,
             nodes: Nodes::default(),
             sessions: BTreeMap::new(),
+            registering: BTreeSet::new(),
             leaving: BTreeMap::new(),
             term: None,
             lease: None,
@@ -92,13 +98,15 @@ impl Core {
             proofs: drains::Proofs::default(),
             led: lead::Led::default(),
             others: super::others::Others::default(),
-            rests: super::ports::Rests::default(),
+            mappings: super::ports::Mappings::default(),
             common_level: None,
             published: Published::default(),
             timelines: Timelines::default(),
+            opened: super::opened::Opened::default(),
             later: Due::default(),
             now: Now::default(),
             work: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             effects: Vec::new(),
         }
     }
@@ -124,7 +132,9 @@ impl Core {
             Event::Leads(term) => self.leads(term),
             Event::Lease(lease) => {
                 self.lease = lease;
-                self.look_at_everything();
+                self.look_at_registrations();
+                self.look_at_demand();
+                self.look_at_all_proofs();
                 self.relay_to_waiting();
             }
             Event::Tick => {}
@@ -186,6 +196,7 @@ impl Core {
     pub(super) fn look_at_workload(&mut self, workload: &WorkloadId) {
         self.publish_endpoints(workload);
         self.look_at_timeline(workload);
+        self.look_at_opened(workload);
         self.look_at_failure(workload);
         self.look(&Subject::Demand(workload.clone()));
         self.look_at_proofs(workload);
@@ -194,18 +205,17 @@ impl Core {
         self.report(workload);
     }
 
+    /// All that there is: once, when this replica knows enough to act.
     pub(super) fn look_at_everything(&mut self) {
-        self.look(&Subject::Registration);
-        let nodes: Vec<NodeId> = self.sessions.keys().cloned().collect();
-        for node in nodes {
-            self.look(&Subject::Node(node));
-        }
-        let workloads: Vec<WorkloadId> = self.inventory.workloads().into_iter().cloned().collect();
-        for workload in workloads {
+        self.look_at_registrations();
+        for workload in self.workloads() {
             self.look_at_workload(&workload);
         }
-        self.look(&Subject::Votes);
         self.look(&Subject::Ports);
+    }
+
+    pub(super) fn workloads(&self) -> Vec<WorkloadId> {
+        self.inventory.workloads().into_iter().cloned().collect()
     }
 
     /// The workload of a switch that still stands: a node may answer late.

@@ -86,9 +86,11 @@ impl Core {
         self.look(&Subject::Ack(workload.clone()));
     }
 
+    /// Of all drains on offer, and of those that this replica has given its word for.
     pub(super) fn look_at_all_proofs(&mut self) {
-        let (_, drains) = self.inventory.recorded();
-        for workload in drains {
+        let asked = self.proofs.by_workload.keys();
+        let workloads: BTreeSet<WorkloadId> = asked.chain(self.records.acks.keys()).cloned().collect();
+        for workload in workloads {
             self.look_at_proofs(&workload);
         }
     }
@@ -166,7 +168,21 @@ impl Core {
     // === idleness ===
 
     pub(super) fn look_at_all_idleness(&mut self) {
-        let workloads: Vec<WorkloadId> = self.inventory.workloads().into_iter().cloned().collect();
+        for workload in self.workloads() {
+            self.look_at_idleness(&workload);
+        }
+    }
+
+    pub(super) fn look_at_idleness_of(&mut self, upstreams: &BTreeSet<UpstreamId>) {
+        for workload in self.workloads_of(upstreams) {
+            self.look_at_idleness(&workload);
+        }
+    }
+
+    /// A node came: what was idle may not be so on it, and these may be.
+    pub(super) fn look_at_votes_and(&mut self, upstreams: &BTreeSet<UpstreamId>) {
+        let mut workloads = self.workloads_of(upstreams);
+        workloads.extend(self.idle.iter().cloned());
         for workload in workloads {
             self.look_at_idleness(&workload);
         }

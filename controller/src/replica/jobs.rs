@@ -107,6 +107,9 @@ impl Core {
                 work.not_before = now.after(retry_after(work.failures.saturating_sub(1)));
             }
         }
+        if let Some(after) = work.after {
+            self.awaited.insert((after, subject.clone()));
+        }
         self.log(&subject, &outcome);
         let watched = self.watched;
         let mut touched = Touched::default();

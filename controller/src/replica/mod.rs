@@ -8,10 +8,13 @@ mod demand;
 mod drains;
 mod due;
 mod effects;
+#[cfg(test)]
+mod effort;
 mod event;
 mod gate;
 mod jobs;
 mod lead;
+mod opened;
 mod others;
 mod ports;
 mod publish;

@@ -16,15 +16,30 @@ use crate::store::{Compare, Key, Txn, Write, encode};
 /// Upstreams in one transaction: etcd takes 128 operations at most by default, and each needs two.
 const BATCH: usize = 32;
 
-/// Since when this replica has known that an address rests, with the write that said so. Who wrote it may have a clock
-/// that is off, so the quarantine is counted from here; another replica, or this one restarted, counts anew.
+/// What is to be done about mappings.
 #[derive(Debug, Default)]
-pub(super) struct Rests(BTreeMap<ActivatorAddress, (Revision, Moment)>);
+pub(super) struct Mappings {
+    /// Upstreams without an activator address.
+    unmapped: BTreeSet<UpstreamId>,
+    /// Upstreams that are gone, and have one.
+    released: BTreeSet<UpstreamId>,
+    /// Since when this replica has known that an address rests, with the write that said so. Who wrote it may have a clock
+    /// that is off, so the quarantine is counted from here; another replica, or this one restarted, counts anew.
+    rests: BTreeMap<ActivatorAddress, (Revision, Moment)>,
+}
 
-impl Rests {
+impl Mappings {
     /// When the quarantine of an address is over.
     fn end(&self, address: &ActivatorAddress, quarantine: Duration) -> Option<Moment> {
-        self.0.get(address).map(|(_, since)| since.after(quarantine))
+        self.rests.get(address).map(|(_, since)| since.after(quarantine))
+    }
+}
+
+fn keep<T: Ord + Clone>(set: &mut BTreeSet<T>, item: &T, kept: bool) {
+    if kept {
+        set.insert(item.clone());
+    } else {
+        set.remove(item);
     }
 }
 
@@ -47,14 +62,12 @@ impl Core {
     }
 
     fn allocate(&mut self, batch: &mut Batch) {
-        let upstreams = self.inventory.upstreams().keys();
-        let mut unmapped =
-            upstreams.filter(|upstream| !self.records.addresses.contains_key(upstream)).peekable();
+        let unmapped = &self.mappings.unmapped;
         let mut exhausted = BTreeSet::new();
-        if unmapped.peek().is_some() {
+        if !unmapped.is_empty() {
             let ports = &self.records.ports;
-            let (rests, now, quarantine) = (&self.rests, self.now.moment, self.options.quarantine);
-            let rested = |address: &_| rests.end(address, quarantine).is_some_and(|end| end <= now);
+            let (mappings, now, quarantine) = (&self.mappings, self.now.moment, self.options.quarantine);
+            let rested = |address: &_| mappings.end(address, quarantine).is_some_and(|end| end <= now);
             let is_taken = |address: &_| ports.contains_key(address) && !rested(address);
             let mut free = self.options.pool.free(is_taken);
             for upstream in unmapped {
@@ -73,13 +86,11 @@ impl Core {
 
     fn release(&self, batch: &mut Batch) {
         let until_unix_ms = self.now.unix_ms().saturating_add(millis(self.options.quarantine));
-        for (upstream, address) in &self.records.addresses {
+        for upstream in &self.mappings.released {
             if batch.is_full() {
                 return;
             }
-            if self.inventory.upstreams().contains_key(upstream) {
-                continue;
-            }
+            let Some(address) = self.records.addresses.get(upstream) else { continue };
             // Of an address that cannot be read nothing is known, and so nothing is released.
             let Some(port) = address.record else { continue };
             let unknown = match self.records.ports.get(&port).and_then(|port| port.record.as_ref()) {
@@ -91,24 +102,35 @@ impl Core {
         }
     }
 
+    /// Upstreams came or went, or their addresses did.
+    pub(super) fn look_at_mappings(&mut self, upstreams: &BTreeSet<UpstreamId>) {
+        for upstream in upstreams {
+            let exists = self.inventory.upstreams().contains_key(upstream);
+            let mapped = self.records.addresses.contains_key(upstream);
+            keep(&mut self.mappings.unmapped, upstream, exists && !mapped);
+            keep(&mut self.mappings.released, upstream, !exists && mapped);
+        }
+    }
+
     /// The record of an address changed.
     pub(super) fn look_at_rest(&mut self, address: ActivatorAddress) {
         match self.records.ports.get(&address) {
             Some(port) if matches!(port.record, Some(PortState::Quarantined { .. })) => {
-                let known = self.rests.0.get(&address).is_some_and(|(at, _)| *at == port.revision);
+                let known = self.mappings.rests.get(&address).is_some_and(|(at, _)| *at == port.revision);
                 if !known {
-                    self.rests.0.insert(address, (port.revision, self.now.moment));
+                    self.mappings.rests.insert(address, (port.revision, self.now.moment));
                 }
             }
-            _ => drop(self.rests.0.remove(&address)),
+            _ => drop(self.mappings.rests.remove(&address)),
         }
     }
 
     /// Records of quarantines that are over are not kept.
     fn end_quarantines(&mut self, batch: &mut Batch) {
         let mut next: Option<Moment> = None;
-        for (address, port) in &self.records.ports {
-            let Some(end) = self.rests.end(address, self.options.quarantine) else { continue };
+        for (address, (_, since)) in &self.mappings.rests {
+            let Some(port) = self.records.ports.get(address) else { continue };
+            let end = since.after(self.options.quarantine);
             if end > self.now.moment {
                 next = Some(next.map_or(end, |next| next.min(end)));
             } else if !batch.is_full() && batch.leaves(address) {

@@ -43,7 +43,7 @@ pub(super) struct Published {
     /// Upstreams for which there is no activator address left.
     pub(super) exhausted: BTreeSet<UpstreamId>,
     /// There are nodes with activator routes only, for whom everything is published as well.
-    relays: bool,
+    pub(super) relays: bool,
 }
 
 /// What all upstreams share.
@@ -55,6 +55,7 @@ struct Shared {
 
 impl Core {
     pub(super) fn structure_changed(&mut self, upstreams: &BTreeSet<UpstreamId>) {
+        self.look_at_mappings(upstreams);
         self.publish_held(upstreams);
         self.published.changed.extend(upstreams.iter().cloned());
         let thousands = u32::try_from(self.inventory.upstreams().len() / 1_000).unwrap_or(u32::MAX);

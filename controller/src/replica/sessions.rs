@@ -48,14 +48,14 @@ impl Core {
             self.leaving.remove(&node);
             self.sessions.insert(node.clone(), opened);
             let judged = self.judge(&node, demand);
-            let demanded = self.nodes.open(node.clone(), epoch, judged.demand, activity);
+            let moved = self.nodes.open(node.clone(), epoch, judged.demand, activity);
             self.refuse(&node, session, judged.refused);
             self.proofs.forget_node(&node);
             self.look(&Subject::Node(node));
             self.relay_to_waiting();
             self.relay_ends();
-            self.demand_changed(&demanded);
-            self.look_at_all_idleness();
+            self.demand_changed(&moved.demanded);
+            self.look_at_votes_and(&moved.idle);
             return;
         }
         if !self.is_session(&node, session) {
@@ -126,15 +126,23 @@ impl Core {
             self.effect(Effect::Hang(node.clone(), session.id));
         }
         self.relay_ends();
-        let demanded = self.nodes.close(node);
+        let moved = self.nodes.close(node);
         self.proofs.forget_node(node);
         self.look(&Subject::Votes);
-        self.demand_changed(&demanded);
+        self.demand_changed(&moved.demanded);
         self.look_at_all_proofs();
-        self.look_at_all_idleness();
+        if self.nodes.is_empty() {
+            // Nobody keeps anything up here any more.
+            self.look_at_all_idleness();
+        } else {
+            self.look_at_idleness_of(&moved.idle);
+        }
     }
 
-    fn workloads_of<'a>(&self, upstreams: impl IntoIterator<Item = &'a UpstreamId>) -> BTreeSet<WorkloadId> {
+    pub(super) fn workloads_of<'a>(
+        &self,
+        upstreams: impl IntoIterator<Item = &'a UpstreamId>,
+    ) -> BTreeSet<WorkloadId> {
         upstreams.into_iter().filter_map(|upstream| self.inventory.workload_of(upstream).cloned()).collect()
     }
 
@@ -144,6 +152,16 @@ impl Core {
             self.look_at_proofs(&workload);
             self.look_at_idleness(&workload);
         }
+    }
+
+    /// What can be registered or voted for has changed: this replica, and the nodes with a session here.
+    pub(super) fn look_at_registrations(&mut self) {
+        self.look(&Subject::Registration);
+        let nodes: Vec<NodeId> = self.sessions.keys().cloned().collect();
+        for node in nodes {
+            self.look(&Subject::Node(node));
+        }
+        self.look(&Subject::Votes);
     }
 
     /// This replica is known to the others and may serve (rule N2).
@@ -197,6 +215,7 @@ impl Core {
         let (Some(record), Some(said)) = (self.records.nodes.get(node), self.nodes.get(node)) else { return };
         if record.revision == revision && record.record.epoch == said.epoch {
             session.registered = Some(revision);
+            self.registering.insert((revision, node.clone()));
             self.nodes.register(node, revision);
             self.look(&Subject::Votes);
             self.welcome();
@@ -206,18 +225,21 @@ impl Core {
     /// Serves the nodes whose registration the watch has passed (rule N3). One that was served without direct routes
     /// begins anew: its streams are of another group.
     pub(super) fn welcome(&mut self) {
-        let watched = self.watched;
-        let passed = |session: &Session| session.registered.is_some_and(|registered| registered <= watched);
-        let mut passed_now = Vec::new();
-        for (node, session) in &mut self.sessions {
-            match session.served {
-                Served::NotYet if passed(session) => session.served = Served::Fully,
-                Served::Relayed if passed(session) => session.served = Served::Ending,
-                _ => continue,
+        while let Some((revision, node)) = self.registering.pop_first() {
+            if revision > self.watched {
+                self.registering.insert((revision, node));
+                return;
             }
-            passed_now.push((node.clone(), session.id, session.served));
-        }
-        for (node, session, served) in passed_now {
+            let Some(session) = self.sessions.get_mut(&node) else { continue };
+            if session.registered != Some(revision) {
+                continue;
+            }
+            session.served = match session.served {
+                Served::NotYet => Served::Fully,
+                Served::Relayed => Served::Ending,
+                Served::Fully | Served::Ending => continue,
+            };
+            let (session, served) = (session.id, session.served);
             if served == Served::Fully {
                 tracing::info!(%node, "the node is registered and served");
                 self.effect(Effect::Tell(node, session, ToNode::Welcome(Routes::Direct)));
@@ -232,7 +254,7 @@ impl Core {
     /// What was published for nodes without direct routes goes with the last of them.
     fn relay_ends(&mut self) {
         let relays = |session: &Session| matches!(session.served, Served::Relayed | Served::Ending);
-        if !self.sessions.values().any(relays) {
+        if self.published.relays && !self.sessions.values().any(relays) {
             self.end_relay();
         }
     }
@@ -248,7 +270,7 @@ impl Core {
         match key {
             Key::Controller(id) if *id == self.options.me.id => {
                 self.was_registered |= self.is_registered();
-                self.look_at_everything();
+                self.look_at_registrations();
             }
             Key::VoteShard(id, shard) if *id == self.options.me.id => {
                 self.idle.look_at(*shard);

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::core::Core;
 use super::records::{self, Record};
-use crate::execute::Subject;
 use crate::model::{Revision, Touched, Versioned};
 use crate::session::Moment;
 use crate::store::{Entry, Key, Snapshot, WatchEvent};
@@ -136,18 +135,17 @@ impl Core {
     /// Subjects that waited for the watch are looked at once it has passed their revision.
     fn watch_moved(&mut self) {
         self.welcome();
-        let passed: Vec<Subject> = self
-            .work
-            .iter()
-            .filter(|(_, work)| work.after.is_some_and(|after| after <= self.watched))
-            .map(|(subject, _)| subject.clone())
-            .collect();
-        for subject in passed {
-            if let Some(work) = self.work.get_mut(&subject) {
+        while let Some((after, subject)) = self.awaited.pop_first() {
+            if after > self.watched {
+                self.awaited.insert((after, subject));
+                return;
+            }
+            // It may have run meanwhile, and wait for something else.
+            if let Some(work) = self.work.get_mut(&subject).filter(|work| work.after == Some(after)) {
                 work.after = None;
                 work.not_before = Moment::default();
+                self.look(&subject);
             }
-            self.look(&subject);
         }
     }
 }

@@ -37,7 +37,7 @@ impl Core {
     /// The open wake has taken longer than any client was held for: they were told so, and people are.
     pub(super) fn late(&self, workload: &WorkloadId) -> Option<Problem> {
         let view = self.inventory.view(workload);
-        let (timeout, left) = time_left(&view, self.now.unix_ms())?;
+        let (timeout, left) = time_left(&view, self.open_for(workload))?;
         (left.is_zero() && !view.has_usable()).then(|| Problem {
             reason: "WakeDeadline".into(),
             message: format!(
@@ -49,7 +49,7 @@ impl Core {
     }
 
     fn await_deadline(&mut self, workload: &WorkloadId) {
-        let left = time_left(&self.inventory.view(workload), self.now.unix_ms());
+        let left = time_left(&self.inventory.view(workload), self.open_for(workload));
         if let Some((_, left)) = left.filter(|(_, left)| !left.is_zero()) {
             self.later.by(Later::Deadline(workload.clone()), self.now.moment.after(left));
         }
@@ -92,9 +92,8 @@ impl Core {
 }
 
 /// The wake timeout of an open wake, and what is left of it.
-fn time_left(view: &WorkloadView<'_>, now_unix_ms: u64) -> Option<(Duration, Duration)> {
-    let wake = view.open_wake()?;
+fn time_left(view: &WorkloadView<'_>, open_for: Duration) -> Option<(Duration, Duration)> {
+    view.open_wake()?;
     let timeout = view.upstreams.iter().map(|upstream| upstream.facts.spec.wake_timeout).max()?;
-    let taken = Duration::from_millis(now_unix_ms.saturating_sub(wake.record.opened_unix_ms));
-    Some((timeout, timeout.saturating_sub(taken)))
+    Some((timeout, timeout.saturating_sub(open_for)))
 }

@@ -3,7 +3,8 @@
 mod nodes;
 mod quota;
 mod service;
+mod tally;
 
-pub use nodes::{Activity, Demand, Moment, Node, Nodes};
+pub use nodes::{Activity, Demand, Moment, Moved, Node, Nodes};
 pub use quota::{DemandQuota, Judged, Quotas, Refusal};
 pub use service::SessionService;

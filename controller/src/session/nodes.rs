@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use zenvoy_shared::id::{DrainId, NodeEpoch, NodeId, UpstreamId};
 
+use super::tally::{Since, Tally};
 use crate::model::Revision;
 
 /// A node speaks of no more upstreams than this; there are fewer activator addresses on one loopback address.
@@ -78,29 +79,71 @@ pub struct Node {
 #[derive(Debug, Default)]
 pub struct Nodes {
     nodes: BTreeMap<NodeId, Node>,
+    tally: Tally,
+}
+
+/// What a node that came or went has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Upstreams that became demanded, or ceased.
+    pub demanded: BTreeSet<UpstreamId>,
+    /// Upstreams that may be idle on all nodes now, or sooner than before. Those that no longer are so are not named.
+    pub idle: BTreeSet<UpstreamId>,
 }
 
 impl Nodes {
-    /// A session opened: everything the node says now replaces what was known. Returns what became demanded or ceased.
+    /// A session opened: everything the node says now replaces what was known.
     pub fn open(
         &mut self,
         id: NodeId,
         epoch: NodeEpoch,
         demand: BTreeMap<UpstreamId, Demand>,
         activity: impl IntoIterator<Item = (UpstreamId, Activity)>,
-    ) -> BTreeSet<UpstreamId> {
-        let mut touched: BTreeSet<UpstreamId> = self.close(&id);
-        touched.extend(demand.keys().cloned());
-        let activity = activity.into_iter().take(MOST_UPSTREAMS).collect();
+    ) -> Moved {
+        let anew = self.nodes.contains_key(&id);
+        let mut moved = self.close(&id);
+        moved.demanded.extend(demand.keys().cloned());
+        let activity: BTreeMap<_, _> = activity.into_iter().take(MOST_UPSTREAMS).collect();
+        if anew {
+            // It may be idle now on what it was not before.
+            let idle = activity.iter().filter(|(_, activity)| Since::of(activity).is_some());
+            moved.idle.extend(idle.map(|(upstream, _)| upstream.clone()));
+        }
+        self.tally.joins();
+        for (upstream, activity) in &activity {
+            self.tally.idle(&id, upstream, None, Since::of(activity));
+        }
+        for (upstream, held) in &demand {
+            self.tally.demand(&id, upstream, None, Some(held.since_unix_nanos));
+        }
         let (over_quota, quiet) = (BTreeSet::new(), BTreeMap::new());
         let node = Node { epoch, registered: None, demand, over_quota, activity, quiet };
         self.nodes.insert(id, node);
-        touched
+        moved
     }
 
-    /// A session broke: nothing the node said counts any more. Returns what it demanded.
-    pub fn close(&mut self, id: &NodeId) -> BTreeSet<UpstreamId> {
-        self.nodes.remove(id).map(|node| node.demand.into_keys().collect()).unwrap_or_default()
+    /// A session broke: nothing the node said counts any more.
+    pub fn close(&mut self, id: &NodeId) -> Moved {
+        let Some(node) = self.nodes.remove(id) else { return Moved::default() };
+        let is_idle = |upstream: &UpstreamId| node.activity.get(upstream).and_then(Since::of);
+        let kept = self.tally.kept_by_one().filter(|upstream| is_idle(upstream).is_none());
+        let mut idle: BTreeSet<UpstreamId> = kept.cloned().collect();
+        for (upstream, activity) in &node.activity {
+            if self.tally.is_last(id, upstream) {
+                idle.insert(upstream.clone());
+            }
+            self.tally.idle(id, upstream, Since::of(activity), None);
+        }
+        for (upstream, held) in &node.demand {
+            self.tally.demand(id, upstream, Some(held.since_unix_nanos), None);
+        }
+        self.tally.leaves();
+        Moved { demanded: node.demand.into_keys().collect(), idle }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
     }
 
     /// The node's `nodes/` key was written.
@@ -115,6 +158,12 @@ impl Nodes {
     pub fn demand(&mut self, id: &NodeId, demand: BTreeMap<UpstreamId, Demand>) -> BTreeSet<UpstreamId> {
         let Some(node) = self.nodes.get_mut(id) else { return BTreeSet::new() };
         let old = std::mem::replace(&mut node.demand, demand);
+        for (upstream, held) in &old {
+            self.tally.demand(id, upstream, Some(held.since_unix_nanos), None);
+        }
+        for (upstream, held) in &node.demand {
+            self.tally.demand(id, upstream, None, Some(held.since_unix_nanos));
+        }
         for upstream in node.demand.keys() {
             node.quiet.retain(|_, proven| !proven.contains(upstream));
         }
@@ -132,7 +181,9 @@ impl Nodes {
         }
         // What is beyond the bound stays unknown, and unknown is not idle.
         if node.activity.len() < MOST_UPSTREAMS || node.activity.contains_key(&upstream) {
-            node.activity.insert(upstream, activity);
+            let after = Since::of(&activity);
+            let before = node.activity.insert(upstream.clone(), activity).as_ref().and_then(Since::of);
+            self.tally.idle(id, &upstream, before, after);
         }
     }
 
@@ -174,42 +225,23 @@ impl Nodes {
 
     /// The demand for `upstream` that is held the longest, if any node has one.
     pub fn demanded(&self, upstream: &UpstreamId) -> Option<&Demand> {
-        self.nodes
-            .values()
-            .filter_map(|node| node.demand.get(upstream))
-            .min_by_key(|held| held.since_unix_nanos)
+        self.nodes.get(self.tally.demanding(upstream)?)?.demand.get(upstream)
     }
 
-    /// Whether every node has said that `upstream` has been idle for at least `idle_after` (rule V2). True without
-    /// nodes: a replica without sessions votes as well.
-    pub fn idle(&self, upstream: &UpstreamId, idle_after: Duration, now: Moment) -> bool {
-        self.nodes.values().all(|node| match node.activity.get(upstream) {
-            Some(Activity::Idle { already, at }) => already.saturating_add(at.until(now)) >= idle_after,
-            Some(Activity::Active | Activity::Unknown) | None => false,
-        })
+    /// All that some node demands.
+    pub fn all_demanded(&self) -> impl Iterator<Item = &UpstreamId> {
+        self.tally.demanded()
     }
 
     /// How long every node says that `upstream` has been idle; `None` while active or unknown on one, or without nodes.
     pub fn idle_for(&self, upstream: &UpstreamId, now: Moment) -> Option<Duration> {
-        let each = self.nodes.values().map(|node| match node.activity.get(upstream) {
-            Some(Activity::Idle { already, at }) => Some(already.saturating_add(at.until(now))),
-            Some(Activity::Active | Activity::Unknown) | None => None,
-        });
-        each.collect::<Option<Vec<_>>>()?.into_iter().min()
+        self.tally.idle_for(upstream, now)
     }
 
-    /// When [`Nodes::idle`] turns true if nobody says anything more; `None` if it cannot.
+    /// When every node will have said that `upstream` has been idle for at least `idle_after` (rule V2), if nobody says
+    /// anything more; `None` if it cannot. At once without nodes: a replica without sessions votes as well.
     pub fn idle_at(&self, upstream: &UpstreamId, idle_after: Duration) -> Option<Moment> {
-        let mut latest = Moment::default();
-        for node in self.nodes.values() {
-            match node.activity.get(upstream) {
-                Some(Activity::Idle { already, at }) => {
-                    latest = latest.max(at.after(idle_after.saturating_sub(*already)));
-                }
-                Some(Activity::Active | Activity::Unknown) | None => return None,
-            }
-        }
-        Some(latest)
+        self.tally.idle_at(upstream, idle_after)
     }
 
     /// The nodes this replica can vouch for in `drain`, each with its registration, if it can for all it has (rule D4).
@@ -246,8 +278,7 @@ impl Nodes {
 
     /// A node that demands one of `upstreams`.
     pub fn demanding(&self, upstreams: &[UpstreamId]) -> Option<&NodeId> {
-        let demands = |node: &Node| upstreams.iter().any(|upstream| node.demand.contains_key(upstream));
-        self.nodes.iter().find(|(_, node)| demands(node)).map(|(id, _)| id)
+        upstreams.iter().find_map(|upstream| self.tally.demanding(upstream))
     }
 }
 

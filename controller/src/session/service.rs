@@ -286,7 +286,12 @@ fn pod(said: proto::PodReference) -> Result<PodReference, Status> {
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
     };
     if [&said.namespace, &said.name, &said.uid].into_iter().all(|text| fits(text)) {
-        return Ok(PodReference { namespace: said.namespace, name: said.name, uid: Uid(said.uid) });
+        return Ok(PodReference {
+            namespace: said.namespace,
+            name: said.name,
+            uid: Uid(said.uid),
+            unknown: serde_json::Map::new(),
+        });
     }
     Err(Status::invalid_argument(format!(
         "namespace {:?}, name {:?} and UID {:?} are no Pod's: take them from the downward API",

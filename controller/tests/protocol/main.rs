@@ -26,16 +26,21 @@ fn violated_without(rules: Rules) -> String {
 }
 
 #[test]
-fn without_the_flush_barrier_a_late_worker_loses_a_connection() {
+fn d3_without_the_flush_barrier_a_late_worker_loses_a_connection() {
     violated_without(Rules { flush_barrier: false, ..Rules::ALL });
 }
 
 #[test]
-fn without_condemned_pods_a_lagging_view_routes_to_a_dying_pod() {
+fn d9_without_condemned_pods_a_lagging_view_routes_to_a_dying_pod() {
     violated_without(Rules { condemned_pods: false, ..Rules::ALL });
 }
 
 #[test]
-fn when_a_connection_does_not_cancel_an_offer_its_pod_is_ended_under_it() {
+fn d11_when_a_connection_does_not_cancel_an_offer_its_pod_is_ended_under_it() {
     violated_without(Rules { connection_cancels: false, ..Rules::ALL });
+}
+
+#[test]
+fn d10_when_a_wake_does_not_wait_for_a_committed_drain_and_no_pin_covers_for_it_its_pod_is_ended() {
+    violated_without(Rules { commit_first: false, pinned: false, ..Rules::ALL });
 }

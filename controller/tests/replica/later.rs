@@ -1,12 +1,15 @@
 //! Records of later versions (rule L4), and clocks of others: neither is what an own record or an own clock says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use zenvoy_controller::model::Shard;
-use zenvoy_controller::store::Key;
+use zenvoy_controller::execute::{Commit, Decided, Executor, Job};
+use zenvoy_controller::model::{Shard, Versioned};
+use zenvoy_controller::store::{Key, MemoryStore, Room, Store, Txn, TxnOutcome, Write};
 use zenvoy_shared::id::{ControllerId, NodeId};
 
+use crate::api::Api;
 use crate::world::{World, workload};
 
 /// What no version of today reads.
@@ -118,6 +121,59 @@ async fn a_quarantine_is_counted_on_the_own_clock_whatever_the_clock_of_who_wrot
         world.wait(Duration::from_secs(100)).await;
         world.opt_in("fourth").await;
         assert_eq!(world.address_of("fourth"), address);
+    }
+}
+
+#[tokio::test]
+async fn what_a_later_version_added_to_a_commit_is_there_when_it_is_pinned_anew() {
+    let (api, store) = (Api::default(), MemoryStore::new());
+    {
+        let mut object = api.0.lock().expect("not poisoned");
+        (object.version, object.generation, object.replicas) = (5, 1, 1);
+    }
+    let key = Key::Drain(workload());
+    let committed = r#"{"uid":"uid-1","id":"d","upstreams":[],"offered_unix_ms":1,"replicas":1,"state":"committed",
+        "condemned":[],"pinned":{"resource_version":"4","generation":1,"later":"kept"},"later":"kept"}"#;
+    let write = Write::Put(key.clone(), committed.into(), None);
+    let written = store.txn(Txn { compares: Vec::new(), writes: vec![write] }).await.expect("memory");
+    let TxnOutcome::Written(revision) = written else { panic!("{written:?}") };
+    let record = serde_json::from_str(committed).expect("a record");
+    let down = Commit { drain: Versioned { record, revision }, compares: Vec::new() };
+    let executor = Executor::new(Arc::new(store.clone()), Arc::new(api));
+    executor.run(Job::Decide { workload: workload(), decided: Decided::ScaleDown(down) }).await;
+    let entries = store.read(Room::Drains).await.expect("memory").entries;
+    let anew: Value = serde_json::from_slice(&entries[0].value).expect("JSON");
+    assert_eq!(
+        (&anew["pinned"]["resource_version"], &anew["pinned"]["later"]),
+        (&"5".into(), &"kept".into())
+    );
+    assert_eq!(anew["later"], "kept");
+}
+
+#[tokio::test]
+async fn a_wake_is_late_and_given_up_on_the_own_clock_whatever_the_wall_clock_says() {
+    for jump in [-3_600_000, 3_600_000] {
+        let mut world = World::started().await;
+        world.node_opens("node-1").await;
+        world.refuse_scaling(true);
+        world.holds("node-1", true).await;
+        let episode = world.record(&Key::Wake(workload())).await.expect("opened")["episode"].clone();
+        world.clock_jumps(jump);
+        world.wait(Duration::from_secs(110)).await;
+        let wake = world.record(&Key::Wake(workload())).await.expect("open");
+        assert_eq!(wake["episode"], episode, "given up too early");
+        world.wait(Duration::from_secs(30)).await;
+        let wake = world.record(&Key::Wake(workload())).await.expect("it is there");
+        assert_ne!(wake["episode"], episode, "never given up");
+
+        let mut world = World::started().await;
+        world.node_opens("node-1").await;
+        world.holds("node-1", true).await;
+        world.clock_jumps(jump);
+        world.wait(Duration::from_secs(59)).await;
+        assert_eq!(world.ready_reason(), "Ready", "late too early");
+        world.wait(Duration::from_secs(2)).await;
+        assert_eq!(world.ready_reason(), "WakeDeadline", "never late");
     }
 }
 

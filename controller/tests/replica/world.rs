@@ -369,7 +369,8 @@ impl World {
     /// Nodes that open a session from now on say that they live in this Pod.
     pub(crate) fn nodes_live_in(&mut self, uid: &str) {
         let (namespace, name) = ("gateway".into(), "envoy-1".into());
-        self.pod = Some(PodReference { namespace, name, uid: Uid(uid.into()) });
+        self.pod =
+            Some(PodReference { namespace, name, uid: Uid(uid.into()), unknown: serde_json::Map::new() });
     }
 
     pub(crate) fn pod_of_node_exists(&self, uid: &str, exists: bool) {

@@ -57,7 +57,14 @@ impl Core {
         if let Some(term) = term {
             tracing::info!(term = term.0.0, "leading");
             // On taking over, the whole plan runs once over everything.
-            self.look_at_everything();
+            for workload in self.workloads() {
+                self.look_at_failure(&workload);
+                self.look(&Subject::Workload(workload.clone()));
+                for upstream in self.upstreams_of(&workload) {
+                    self.look_at_configuration(&upstream);
+                }
+            }
+            self.look(&Subject::Ports);
             self.look_at_unreachable();
         } else {
             tracing::info!("not leading");
@@ -116,7 +123,7 @@ impl Core {
         }
         let wakes = view.open_wake().is_some();
         let abandoned = wakes && self.is_idle_everywhere(workload);
-        let wake = plan::next(&view, abandoned, self.now.unix_ms());
+        let wake = plan::next(&view, abandoned, self.open_for(workload));
         if wakes {
             self.led.waking.insert(workload.clone());
         } else {

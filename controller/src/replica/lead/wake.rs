@@ -22,7 +22,7 @@ impl Core {
         if let Some(problem) = self.led.workloads.get_mut(workload).and_then(|led| led.refusal.take()) {
             let record = with_state(wake, |record| {
                 record.attempts = record.attempts.saturating_add(1);
-                record.last_error = Some(problem);
+                record.last_error = Some(problem.into());
             });
             return Self::write_wake(workload, wake.revision, &record, term);
         }

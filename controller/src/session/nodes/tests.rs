@@ -39,31 +39,35 @@ fn with_activity(activity: &[Option<Activity>]) -> Nodes {
 
 const TEN: Duration = Duration::from_secs(10);
 
+fn is_idle(nodes: &Nodes, idle_after: Duration, now: u64) -> bool {
+    nodes.idle_at(&cart(), idle_after).is_some_and(|idle| idle <= at(now))
+}
+
 #[test]
 fn an_upstream_is_idle_only_when_it_is_on_every_node() {
-    assert!(with_activity(&[Some(idle(10, 100)), Some(idle(20, 100))]).idle(&cart(), TEN, at(100)));
-    assert!(!with_activity(&[Some(idle(10, 100)), Some(idle(9, 100))]).idle(&cart(), TEN, at(100)));
-    assert!(!with_activity(&[Some(idle(10, 100)), Some(Activity::Active)]).idle(&cart(), TEN, at(100)));
+    assert!(is_idle(&with_activity(&[Some(idle(10, 100)), Some(idle(20, 100))]), TEN, 100));
+    assert!(!is_idle(&with_activity(&[Some(idle(10, 100)), Some(idle(9, 100))]), TEN, 100));
+    assert!(!is_idle(&with_activity(&[Some(idle(10, 100)), Some(Activity::Active)]), TEN, 100));
 }
 
 #[test]
 fn what_a_node_never_mentioned_is_not_idle() {
-    assert!(!with_activity(&[Some(idle(10, 100)), None]).idle(&cart(), TEN, at(100)));
-    assert!(!with_activity(&[Some(Activity::Unknown)]).idle(&cart(), TEN, at(100)));
+    assert!(!is_idle(&with_activity(&[Some(idle(10, 100)), None]), TEN, 100));
+    assert!(!is_idle(&with_activity(&[Some(Activity::Unknown)]), TEN, 100));
     assert_eq!(with_activity(&[None]).idle_at(&cart(), TEN), None);
 }
 
 #[test]
 fn a_node_that_was_idle_before_this_replica_started_is_not_made_young() {
     let nodes = with_activity(&[Some(idle(3_600, 1))]);
-    assert!(nodes.idle(&cart(), Duration::from_secs(1_800), at(1)));
+    assert!(is_idle(&nodes, Duration::from_secs(1_800), 1));
     assert_eq!(nodes.idle_for(&cart(), at(2)), Some(Duration::from_secs(3_601)));
 }
 
 #[test]
 fn a_node_that_was_idle_before_this_replica_started_is_not_made_old() {
     let nodes = with_activity(&[Some(idle(8, 1))]);
-    assert!(!nodes.idle(&cart(), TEN, at(2)));
+    assert!(!is_idle(&nodes, TEN, 2));
     assert_eq!(nodes.idle_at(&cart(), TEN), Some(at(3)));
 }
 
@@ -139,4 +143,27 @@ fn a_proof_of_another_start_of_the_node_is_void() {
     nodes.register(&node(1), Revision(5));
     nodes.quiet(&node(1), &NodeEpoch("epoch-0".into()), drain.clone(), about());
     assert_eq!(nodes.vouched(&drain), None);
+}
+
+#[test]
+fn a_node_that_goes_names_what_it_alone_kept_from_being_idle_and_what_it_was_idle_on_last() {
+    let mut nodes = with_activity(&[Some(idle(10, 100)), Some(Activity::Active), Some(idle(20, 100))]);
+    let idle = |moved: Moved| moved.idle.into_iter().collect::<Vec<_>>();
+    assert_eq!(idle(nodes.close(&node(3))), [], "another keeps it up");
+    nodes.open(node(3), epoch(), BTreeMap::new(), [(cart(), idle_said())]);
+    assert_eq!(idle(nodes.close(&node(2))), [cart()]);
+    assert_eq!(nodes.idle_at(&cart(), TEN), Some(at(105)));
+    assert_eq!(idle(nodes.close(&node(3))), [cart()], "idle sooner without it");
+    assert_eq!(nodes.idle_at(&cart(), TEN), Some(at(100)));
+}
+
+fn idle_said() -> Activity {
+    idle(5, 100)
+}
+
+#[test]
+fn a_node_that_comes_anew_names_what_it_is_idle_on_now() {
+    let mut nodes = with_activity(&[Some(Activity::Active)]);
+    let moved = nodes.open(node(1), epoch(), BTreeMap::new(), [(cart(), idle_said())]);
+    assert_eq!(moved.idle, about());
 }
