@@ -5,7 +5,7 @@ use std::process::Command;
 
 use zenvoy_e2e::{http, net, parts};
 
-use super::world::{LIMIT, Up, get};
+use super::world::{LIMIT, Up, get, greeted};
 
 const WEB: &str = "
 upstreams:
@@ -169,6 +169,24 @@ upstreams:
             unknown.headers["grpc-message"].to_str().expect("text").contains("no upstream"),
             "{unknown:?}"
         );
+    });
+}
+
+#[test]
+fn a_port_that_envoy_cannot_listen_on_is_told_until_it_is_free() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut up = Up::start(folder.path(), WEB);
+        up.until("ready: ").await;
+        let taken = std::net::TcpListener::bind("127.0.0.1:15432").expect("a port");
+        let db = "- {name: db, port: 1, protocol: tcp, listenPort: 15432, command: [python3, -SI, server.py, '{port}']}";
+        std::fs::write(folder.path().join("up.yaml"), format!("{WEB}{db}\n")).expect("written");
+        up.until("local/db:1  failing: RefusedByEnvoy").await;
+        let said = up.until("    node up does not take the listener on port 15432: ").await;
+        assert!(said.contains("Address already in use"), "{said}");
+        drop(taken);
+        up.until("local/db:1  cold").await;
+        assert!(!greeted(SocketAddr::from(([127, 0, 0, 1], 15432))).await.0.is_empty());
     });
 }
 

@@ -56,6 +56,8 @@ pub enum Subject {
     Ack(WorkloadId),
     /// This replica's idle votes.
     Votes,
+    /// What this replica's nodes refuse.
+    Refusals,
     /// Port mappings (leader).
     Ports,
     /// A wake or drain (leader).

@@ -5,6 +5,7 @@ mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod inventory;
+mod refusals;
 mod view;
 
 pub use decisions::{
@@ -15,4 +16,5 @@ pub use facts::{
     Condition, Endpoint, Fact, Problem, Target, UpstreamFacts, UpstreamSpec, WorkloadFacts, WorkloadVersion,
 };
 pub use inventory::{Inventory, Touched};
+pub use refusals::{Refusal, Refusals};
 pub use view::{Phase, Route, UpstreamView, Versioned, WorkloadView};

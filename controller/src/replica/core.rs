@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
 
 use super::due::Due;
-use super::event::{Cause, Effect, Event, Now, SessionId};
+use super::event::{Cause, Effect, Event, Now, Resource, SessionId};
 use super::publish::Published;
 use super::records::Records;
 use super::timeline::Timelines;
-use super::{CoreOptions, alone, drains, jobs, lead, sessions, unreachable};
+use super::{CoreOptions, alone, drains, jobs, lead, refused, sessions, unreachable};
 use crate::admin::Lacks;
 use crate::execute::Subject;
 use crate::model::{Fact, Inventory, Revision, Term, Touched};
@@ -32,6 +32,8 @@ pub(super) enum Later {
     Deadline(WorkloadId),
     /// Workloads that wait for their turn to be offered.
     Led,
+    /// What nodes refuse may be taken now.
+    Refused(Resource),
     /// Structural resources wait to be published together.
     Structure,
 }
@@ -63,6 +65,7 @@ pub struct Core {
     /// Which record forms all live replicas can read.
     pub(super) common_level: Option<u32>,
     pub(super) published: Published,
+    pub(super) refused: refused::Refused,
     pub(super) timelines: Timelines,
     pub(super) later: Due<Later>,
     pub(super) now: Now,
@@ -95,6 +98,7 @@ impl Core {
             rests: super::ports::Rests::default(),
             common_level: None,
             published: Published::default(),
+            refused: refused::Refused::default(),
             timelines: Timelines::default(),
             later: Due::default(),
             now: Now::default(),
@@ -120,6 +124,7 @@ impl Core {
             Event::Store(step) => self.store_step(step),
             Event::Said(node, session, said) => self.said(node, session, said),
             Event::Applied(node, switch) => self.applied(&node, &switch),
+            Event::Refuses(node, refused) => self.refuses(node, refused),
             Event::Done(done) => self.done(done),
             Event::Leads(term) => self.leads(term),
             Event::Lease(lease) => {
@@ -142,6 +147,7 @@ impl Core {
                     self.report(&workload);
                 }
                 Later::Led => self.look_at_led(),
+                Later::Refused(resource) => self.offer_again(resource),
                 Later::Structure => self.publish_structure(),
             }
         }
@@ -205,6 +211,7 @@ impl Core {
             self.look_at_workload(&workload);
         }
         self.look(&Subject::Votes);
+        self.look(&Subject::Refusals);
         self.look(&Subject::Ports);
     }
 

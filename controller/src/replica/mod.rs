@@ -3,6 +3,7 @@
 //! [`Core`] decides, without I/O; [`run`] gives it events and carries out its effects.
 
 mod alone;
+mod answers;
 mod core;
 mod demand;
 mod drains;
@@ -16,6 +17,7 @@ mod others;
 mod ports;
 mod publish;
 mod records;
+mod refused;
 mod run;
 mod sessions;
 mod status;
@@ -26,7 +28,7 @@ mod timeline;
 mod unreachable;
 
 pub use core::Core;
-pub use event::{Cause, Effect, Event, Now, Routes, Said, SessionId, Switch, ToNode};
+pub use event::{Cause, Effect, Event, Now, Resource, Routes, Said, SessionId, Switch, ToNode};
 pub use run::{Parts, ReplicaError, ReplicaOptions, run};
 pub use unreachable::Blocking;
 

@@ -8,7 +8,8 @@ use serde_json::Map;
 use zenvoy_shared::id::{ActivatorAddress, ControllerId, NodeEpoch, NodeId, UpstreamId, WorkloadId};
 
 use crate::model::{
-    DrainAck, DrainRecord, IdleVotes, NodeRecord, PortState, Replica, Revision, Versioned, WakeRecord,
+    DrainAck, DrainRecord, IdleVotes, NodeRecord, PortState, Refusals, Replica, Revision, Versioned,
+    WakeRecord,
 };
 use crate::store::{Compare, Entry, Key};
 
@@ -24,6 +25,7 @@ pub(super) enum Record {
     Drain(DrainRecord),
     Ack(DrainAck),
     Votes(IdleVotes),
+    Refusals(Refusals),
 }
 
 /// Reads the record of an entry. What a later version wrote in another form is unknown, which is not the same as absent.
@@ -41,6 +43,7 @@ pub(super) fn read(entry: &Entry) -> Result<Record, serde_json::Error> {
         Key::Drain(_) => json(entry).map(Record::Drain),
         Key::DrainAck(..) => json(entry).map(Record::Ack),
         Key::IdleVotes(_) => json(entry).map(Record::Votes),
+        Key::Refusals(_) => json(entry).map(Record::Refusals),
     }
 }
 
@@ -56,6 +59,7 @@ pub(super) struct Records {
     pub(super) addresses: BTreeMap<UpstreamId, Versioned<Option<ActivatorAddress>>>,
     pub(super) acks: BTreeMap<WorkloadId, BTreeMap<ControllerId, Versioned<DrainAck>>>,
     pub(super) votes: BTreeMap<ControllerId, Versioned<IdleVotes>>,
+    pub(super) refusals: BTreeMap<ControllerId, Versioned<Refusals>>,
 }
 
 impl Records {
@@ -81,6 +85,7 @@ impl Records {
                 newer(self.acks.entry(workload).or_default(), id, record, revision);
             }
             (Key::IdleVotes(id), Record::Votes(record)) => newer(&mut self.votes, id, record, revision),
+            (Key::Refusals(id), Record::Refusals(record)) => newer(&mut self.refusals, id, record, revision),
             _ => {}
         }
     }
@@ -112,7 +117,7 @@ impl Records {
             Key::PortByAddress(at) => newer(&mut self.ports, at, None, revision),
             Key::PortByUpstream(id) => newer(&mut self.addresses, id, None, revision),
             // What was said before is taken back.
-            key @ (Key::DrainAck(..) | Key::IdleVotes(_)) => self.remove(&key, revision),
+            key @ (Key::DrainAck(..) | Key::IdleVotes(_) | Key::Refusals(_)) => self.remove(&key, revision),
             Key::Wake(_) | Key::Drain(_) => {}
         }
     }
@@ -141,6 +146,7 @@ impl Records {
                 }
             }
             Key::IdleVotes(id) => older(&mut self.votes, id, revision),
+            Key::Refusals(id) => older(&mut self.refusals, id, revision),
             Key::Wake(_) | Key::Drain(_) => {}
         }
     }
@@ -157,6 +163,7 @@ impl Records {
             .chain(self.ports.keys().copied().map(Key::PortByAddress))
             .chain(self.addresses.keys().cloned().map(Key::PortByUpstream))
             .chain(self.votes.keys().cloned().map(Key::IdleVotes))
+            .chain(self.refusals.keys().cloned().map(Key::Refusals))
             .chain(acks)
             .collect()
     }

@@ -126,6 +126,7 @@ impl Core {
             self.effect(Effect::Hang(node.clone(), session.id));
         }
         self.relay_ends();
+        self.refuses(node.clone(), BTreeMap::new());
         let demanded = self.nodes.close(node);
         self.proofs.forget_node(node);
         self.look(&Subject::Votes);

@@ -119,6 +119,10 @@ impl Core {
                 touched.workloads.insert(workload.clone());
             }
             Key::Controller(_) | Key::Node(_) | Key::IdleVotes(_) => self.membership_changed(key),
+            Key::Refusals(_) => {
+                self.look(&Subject::Refusals);
+                self.look_at_refusals();
+            }
             Key::Leader => self.leader_changed(),
             Key::PortByAddress(address) => self.look_at_rest(*address),
             Key::Wake(_) | Key::Drain(_) => {}

@@ -26,6 +26,8 @@ pub enum Key {
     DrainAck(WorkloadId, ControllerId),
     /// A replica's idle votes.
     IdleVotes(ControllerId),
+    /// What the nodes of a replica refuse.
+    Refusals(ControllerId),
 }
 
 /// All keys of a kind.
@@ -49,6 +51,8 @@ pub enum Room {
     DrainAcks,
     /// Idle votes.
     IdleVotes,
+    /// What nodes refuse.
+    Refusals,
 }
 
 impl Room {
@@ -64,6 +68,7 @@ impl Room {
             Self::Drains => "drains/",
             Self::DrainAcks => "drain-acks/",
             Self::IdleVotes => "idle-votes/",
+            Self::Refusals => "refusals/",
         }
     }
 
@@ -85,6 +90,7 @@ impl Key {
             Self::Drain(_) => Room::Drains,
             Self::DrainAck(..) => Room::DrainAcks,
             Self::IdleVotes(_) => Room::IdleVotes,
+            Self::Refusals(_) => Room::Refusals,
         }
     }
 }
@@ -94,7 +100,7 @@ impl fmt::Display for Key {
         f.write_str(self.room().prefix())?;
         match self {
             Self::Leader => Ok(()),
-            Self::Controller(id) | Self::IdleVotes(id) => id.fmt(f),
+            Self::Controller(id) | Self::IdleVotes(id) | Self::Refusals(id) => id.fmt(f),
             Self::Node(id) => id.fmt(f),
             Self::PortByAddress(address) => write!(f, "by-address/{address}"),
             Self::PortByUpstream(upstream) => write!(f, "by-upstream/{upstream}"),
@@ -131,6 +137,7 @@ fn parse(text: &str) -> Option<Key> {
         "wakes" => rest.parse().ok().map(Key::Wake),
         "drains" => rest.parse().ok().map(Key::Drain),
         "idle-votes" => Some(Key::IdleVotes(ControllerId(rest.into()))),
+        "refusals" => Some(Key::Refusals(ControllerId(rest.into()))),
         "drain-acks" => {
             let (workload, controller) = rest.rsplit_once('/')?;
             Some(Key::DrainAck(workload.parse().ok()?, ControllerId(controller.into())))
@@ -161,7 +168,8 @@ mod tests {
             Key::Wake(workload.clone()),
             Key::Drain(workload.clone()),
             Key::DrainAck(workload, controller.clone()),
-            Key::IdleVotes(controller),
+            Key::IdleVotes(controller.clone()),
+            Key::Refusals(controller),
         ];
         for key in keys {
             let text = key.to_string();

@@ -30,6 +30,16 @@ const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
 
+/// The names of the shared listeners, and what those of listen ports begin with.
+pub(super) const HTTP_LISTENER: &str = "zenvoy-http";
+pub(super) const TLS_LISTENER: &str = "zenvoy-tls";
+const OF_PORT: &str = "zenvoy-tcp-";
+
+/// The listen port of a listener, by its name.
+pub(super) fn port_of(name: &str) -> Option<u16> {
+    name.strip_prefix(OF_PORT)?.parse().ok()
+}
+
 /// Where Envoys listen; the same on every node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerOptions {
@@ -58,12 +68,12 @@ pub fn http_listener(options: ListenerOptions) -> Listener {
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() }],
         ..Default::default()
     };
-    listener("zenvoy-http", options.bind, options.http_port, vec![chain(HTTP_MANAGER, &manager)])
+    listener(HTTP_LISTENER, options.bind, options.http_port, vec![chain(HTTP_MANAGER, &manager)])
 }
 
 /// A listener whose connections all go to one upstream.
 pub fn tcp_listener(options: ListenerOptions, id: &UpstreamId, listen_port: u16) -> Listener {
-    let name = format!("zenvoy-tcp-{listen_port}");
+    let name = format!("{OF_PORT}{listen_port}");
     listener(&name, options.bind, listen_port, vec![chain(TCP_PROXY, &tcp_proxy(id))])
 }
 
@@ -88,7 +98,7 @@ pub fn tls_listener(options: ListenerOptions, names: &[(UpstreamId, Vec<String>)
     };
     Some(Listener {
         listener_filters: vec![inspector],
-        ..listener("zenvoy-tls", options.bind, options.tls_port, chains)
+        ..listener(TLS_LISTENER, options.bind, options.tls_port, chains)
     })
 }
 

@@ -4,6 +4,7 @@ mod api;
 mod gone;
 mod later;
 mod outage;
+mod refused;
 mod store;
 mod world;
 

@@ -19,6 +19,10 @@ impl World {
         self.opt_in_as(service, UpstreamSpec { hosts: vec![host.into()], ..UpstreamSpec::default() }).await;
     }
 
+    pub(crate) async fn opt_in_on_port(&mut self, service: &str, port: u16) {
+        self.opt_in_as(service, UpstreamSpec { listen_port: Some(port), ..UpstreamSpec::default() }).await;
+    }
+
     async fn opt_in_as(&mut self, service: &str, spec: UpstreamSpec) {
         let spec = UpstreamSpec { idle_after: IDLE_AFTER, ..spec };
         let facts = UpstreamFacts { spec, target: Target::Workload(workload()), created: 0 };

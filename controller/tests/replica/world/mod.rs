@@ -56,6 +56,8 @@ pub(crate) struct World {
     hung: Vec<NodeId>,
     /// Pods that nodes without direct routes were given all the same.
     relayed: Vec<String>,
+    /// What was offered to nodes again.
+    offered: Vec<String>,
 }
 
 impl World {
@@ -132,6 +134,7 @@ impl World {
             pod: None,
             hung: Vec::new(),
             relayed: Vec::new(),
+            offered: Vec::new(),
         };
         world.event(Event::Store(WatchEvent::Resync(snapshot))).await;
         world.event(Event::Lease(Some(lease))).await;
@@ -203,6 +206,7 @@ impl World {
             }
             Effect::Relay(changes) => self.relayed.extend(directly(&changes)),
             Effect::EndRelay => self.relayed.clear(),
+            Effect::OfferAgain(resource) => self.offered.push(resource.name.to_string()),
             Effect::Gone(_) | Effect::Leading(_) => {}
         }
     }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use zenvoy_controller::model::PodReference;
-use zenvoy_controller::replica::{Blocking, Event, Said, SessionId, Switch, ToNode};
+use zenvoy_controller::replica::{Blocking, Event, Resource, Said, SessionId, Switch, ToNode};
 use zenvoy_controller::session::{Activity, Demand};
 use zenvoy_controller::store::{Room, Store};
+use zenvoy_controller::translate::type_url;
 use zenvoy_shared::id::{DrainId, NodeEpoch, NodeId, Uid};
 
 use super::{IDLE_AFTER, World, cart};
@@ -79,6 +80,16 @@ impl World {
 
     pub(crate) async fn closes(&mut self, node: &str) {
         self.says(node, Said::Closed).await;
+    }
+
+    /// Its Envoy takes all that it is served, but for this listener.
+    pub(crate) async fn refuses(&mut self, node: &str, listener: Option<&str>) {
+        let refused = listener.map(|name| {
+            let resource = Resource { type_url: type_url::LISTENER.into(), name: name.into() };
+            (resource, format!("{name}: in use"))
+        });
+        self.event(Event::Refuses(NodeId(node.into()), refused.into_iter().collect())).await;
+        self.wait(Duration::from_secs(1)).await;
     }
 
     pub(crate) async fn holds(&mut self, node: &str, holds: bool) {

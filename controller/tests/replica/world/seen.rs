@@ -47,6 +47,11 @@ impl World {
         status.conditions.iter().find(|condition| condition.kind == "Ready").expect("always said")
     }
 
+    /// What was offered to nodes again, until now.
+    pub(crate) fn offered(&self) -> &[String] {
+        &self.offered
+    }
+
     /// Why drains are paused, if they are.
     pub(crate) fn drains_paused(&self) -> Option<String> {
         let conditions = &self.statuses.get(&cart())?.conditions;

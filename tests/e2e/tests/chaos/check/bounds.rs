@@ -25,6 +25,7 @@ pub(super) async fn found(fleet: &mut Fleet, records: &mut Records) -> Vec<Strin
         ("drains/", workloads),
         ("drain-acks/", workloads * controllers),
         ("idle-votes/", controllers),
+        ("refusals/", controllers),
         ("ports/by-address/", workloads),
     ] {
         let count = records.all(room).await.len();
