@@ -196,7 +196,7 @@ upstreams:
 - name: mute
   port: 80
   wakeTimeout: 1s
-  command: [sleep, '600']
+  command: [sh, -c, 'echo waiting for the database; exec sleep 600']
 ";
 
 #[test]
@@ -209,7 +209,9 @@ fn a_command_that_never_listens_is_told_to_the_client_and_in_the_view() {
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("WakeDeadline"), "{answer}");
         assert!(answer.contains("did not become ready within its wake timeout of 1s"), "{answer}");
         up.until("local/mute:80  failing: WakeDeadline").await;
-        up.until("    mute did not become ready within the wake timeout of 1s").await;
+        let said = up.until("    mute did not become ready within the wake timeout of 1s: ").await;
+        assert!(said.contains("nobody accepts connections on 127.0.0.1:"), "{said}");
+        up.until("    waiting for the database").await;
     });
 }
 

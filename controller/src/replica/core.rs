@@ -14,7 +14,7 @@ use super::event::{Cause, Effect, Event, Now, Resource, SessionId};
 use super::publish::Published;
 use super::records::Records;
 use super::timeline::Timelines;
-use super::{CoreOptions, alone, drains, jobs, lead, refused, sessions, unreachable};
+use super::{CoreOptions, alone, drains, failing, jobs, lead, refused, sessions, unreachable};
 use crate::admin::Lacks;
 use crate::execute::Subject;
 use crate::model::{Fact, Inventory, Revision, Term, Touched};
@@ -66,6 +66,7 @@ pub struct Core {
     pub(super) common_level: Option<u32>,
     pub(super) published: Published,
     pub(super) refused: refused::Refused,
+    pub(super) failing: failing::Failing,
     pub(super) timelines: Timelines,
     pub(super) later: Due<Later>,
     pub(super) now: Now,
@@ -99,6 +100,7 @@ impl Core {
             common_level: None,
             published: Published::default(),
             refused: refused::Refused::default(),
+            failing: failing::Failing::default(),
             timelines: Timelines::default(),
             later: Due::default(),
             now: Now::default(),
@@ -112,6 +114,7 @@ impl Core {
         self.now = now;
         match event {
             Event::Fact(Fact::Started(workload)) => self.timelines.started(&workload, now),
+            Event::Fact(Fact::Unready(workload, said)) => self.unready(&workload, said),
             Event::Fact(fact) => {
                 let completes = fact == Fact::Complete && !self.inventory.is_complete();
                 self.look_at_others(&fact);

@@ -10,6 +10,7 @@ mod drains;
 mod due;
 mod effects;
 mod event;
+mod failing;
 mod gate;
 mod jobs;
 mod lead;

@@ -72,6 +72,11 @@ impl World {
         self.see_object().await;
     }
 
+    /// What keeps its pods from being ready, as the source tells.
+    pub(crate) async fn pods_lack(&mut self, said: &str) {
+        self.event(Event::Fact(Fact::Unready(workload(), said.into()))).await;
+    }
+
     /// A crash loop whose next start waits so long.
     pub(crate) async fn pods_back_off(&mut self, wait: Option<Duration>) {
         self.api.0.lock().expect("not poisoned").back_off = wait;

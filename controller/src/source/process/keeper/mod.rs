@@ -23,9 +23,9 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use keep::{KeepError, keep};
+pub use output::Output;
 pub use start::{StartError, start};
 
-use self::output::Tail;
 
 /// The output closes with the last descendant; it is not waited for longer than this.
 const OUTPUT_TIME: Duration = Duration::from_secs(1);
@@ -61,7 +61,9 @@ pub struct Running {
     lifeline: Option<ChildStdin>,
     group: Option<Pid>,
     grace: Duration,
-    output: AbortOnDropHandle<Tail>,
+    output: Output,
+    /// Fills the output.
+    reading: AbortOnDropHandle<()>,
 }
 
 impl Keeper {
@@ -85,11 +87,12 @@ impl Keeper {
             .process_group(0)
             .spawn()?;
         let group = keeper.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        let output = output::collect(pipe::Receiver::from_owned_fd(reader.into())?);
-        let output = AbortOnDropHandle::new(tokio::spawn(output));
+        let output = Output::default();
+        let reading = output.clone().collect(pipe::Receiver::from_owned_fd(reader.into())?);
+        let reading = AbortOnDropHandle::new(tokio::spawn(reading));
         // Out of the child's hands: waiting for it would close the pipe that keeps the command running.
         let lifeline = keeper.stdin.take();
-        Ok(Running { keeper, lifeline, group, grace: command.grace, output })
+        Ok(Running { keeper, lifeline, group, grace: command.grace, output, reading })
     }
 }
 
@@ -117,10 +120,16 @@ impl Running {
         }
     }
 
+    /// What the command writes, while it runs.
+    pub fn output(&self) -> Output {
+        self.output.clone()
+    }
+
     /// What the command wrote last, oldest first; after its end.
     pub async fn last_lines(self) -> Vec<String> {
-        let tail = tokio::time::timeout(OUTPUT_TIME, self.output).await;
-        tail.ok().and_then(Result::ok).map(Tail::into_lines).unwrap_or_default()
+        // A reader that does not end in time has what was there.
+        let _ = tokio::time::timeout(OUTPUT_TIME, self.reading).await;
+        self.output.lines()
     }
 
     /// The keeper was killed: what stayed in its group must not live on.
