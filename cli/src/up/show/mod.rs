@@ -5,6 +5,7 @@ mod table;
 mod terminal;
 mod waterfall;
 mod words;
+mod wrap;
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use zenvoy_shared::id::UpstreamId;
 
 use self::plain::Lines;
-use self::table::{Colour, View};
+use self::table::{Colour, Room, View};
 use self::terminal::Terminal;
 use super::board::Board;
 
@@ -22,8 +23,10 @@ use super::board::Board;
 const FRAME: Duration = Duration::from_millis(50);
 /// And at least this often: times pass.
 const REFRESH: Duration = Duration::from_secs(1);
-/// Lines of a terminal whose size is not known.
-const LINES: u16 = 24;
+/// Width and height of a terminal whose size is not known.
+const SIZE: (u16, u16) = (80, 24);
+/// Lines that stay free for what scrolls above the table, and for the cursor.
+const FREE: usize = 3;
 
 /// Shows the board until `stop`. `reached` says where clients reach each upstream.
 pub(super) async fn show(
@@ -44,8 +47,9 @@ pub(super) async fn show(
         let news =
             board.take_news().into_iter().flat_map(|news| words.of(news, &reached)).collect::<Vec<_>>();
         let view = View { rows: &rows, held: &held, reached: &reached, now_unix_ms: now_unix_ms() };
-        let height = terminal_size::terminal_size().map_or(LINES, |(_, height)| height.0);
-        let table = table::lines(&view, usize::from(height).saturating_sub(4).max(1), colour);
+        let size = terminal_size::terminal_size().map_or(SIZE, |(width, height)| (width.0, height.0));
+        let room = Room { width: size.0.into(), height: usize::from(size.1).saturating_sub(FREE) };
+        let table = table::lines(&view, room, colour);
         terminal.draw(&news, &table)?;
         if ends {
             return Ok(());
