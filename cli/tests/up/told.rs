@@ -173,6 +173,32 @@ upstreams:
 }
 
 #[test]
+fn an_upstream_that_cannot_be_served_is_told_in_the_view_and_to_its_clients() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let more = "- {name: more, port: 80, command: [sleep, '600']}";
+        let pool = ["--port-pool", "127.77.0.1:20000-20000"];
+        let mut up = Up::start_with(folder.path(), &format!("{WEB}{more}\n"), &pool);
+        let line = up.until("local/").await;
+        assert!(line.contains("PortPoolExhausted"), "{line}");
+        up.until("ready: ").await;
+        let name = line.split(['/', ':']).nth(1).expect("an upstream");
+        let host = format!("{name}.localhost");
+        let answer = http::get(web(), &host, "/").await.expect("an answer");
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert_eq!(answer.headers["content-type"], "application/json", "{answer:?}");
+        assert_eq!(answer.headers["retry-after"], "10", "{answer:?}");
+        let upstream = format!(r#""upstream":"local/{name}:80""#);
+        assert!(
+            answer.body.contains(r#""reason":"NotServed""#) && answer.body.contains(&upstream),
+            "{answer:?}"
+        );
+        let call = http::call(web(), &host).await.expect("an answer");
+        assert_eq!(call.headers["grpc-status"], "14", "{call:?}");
+    });
+}
+
+#[test]
 fn a_port_that_envoy_cannot_listen_on_is_told_until_it_is_free() {
     net::in_namespace(async || {
         let folder = tempfile::tempdir().expect("a folder");
