@@ -172,7 +172,13 @@ fn a_file_that_cannot_be_used_is_told_with_place_and_cure() {
 
 #[test]
 fn without_envoy_the_message_says_how_to_get_it() {
-    let message = refused(&["up", "x.yaml"], &[("PATH", "/nowhere")]);
+    let nowhere = ("PATH", "/nowhere");
+    let missing = refused(&["up", "/nowhere/up.yaml"], &[nowhere]);
+    assert!(missing.contains("/nowhere/up.yaml") && !missing.contains("Envoy"), "the file first: {missing}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("up.yaml");
+    std::fs::write(&path, "upstreams: [{name: web, port: 80, command: [a]}]\n").expect("written");
+    let message = refused(&["up", path.to_str().expect("text")], &[nowhere]);
     assert!(message.contains("Envoy is not installed") && message.contains("--envoy"), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
 }
