@@ -9,6 +9,7 @@ mod exit;
 mod keep;
 mod logs;
 mod node;
+mod out;
 mod pool;
 mod proxy;
 mod shutdown;

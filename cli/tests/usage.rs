@@ -193,6 +193,25 @@ fn the_definition_of_upstreams_is_printed() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_fault() {
+    let printing: [&[&str]; 4] =
+        [&["crd"], &["bootstrap", "--node", "n1"], &["completions", "bash"], &["version"]];
+    for arguments in printing {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_zenvoy"))
+            .args(arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .and_then(std::process::Child::wait_with_output)
+            .expect("run zenvoy");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn completions_and_version_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         let script = printed(&["completions", shell]);

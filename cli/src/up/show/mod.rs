@@ -8,7 +8,7 @@ mod words;
 mod wrap;
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use self::plain::Lines;
 use self::table::{Colour, Room, View};
 use self::terminal::Terminal;
 use super::board::Board;
+use crate::out;
 
 /// A table is drawn at most this often, so that a storm of news does not flicker.
 const FRAME: Duration = Duration::from_millis(50);
@@ -73,7 +74,8 @@ async fn lines(
         let ends = stop.is_cancelled();
         let news =
             board.take_news().into_iter().flat_map(|news| words.of(news, &reached())).collect::<Vec<_>>();
-        print(&news)?;
+        let text: String = news.iter().flat_map(|line| [line, "\n"]).collect();
+        out::print(&text)?;
         if ends {
             return Ok(());
         }
@@ -82,14 +84,6 @@ async fn lines(
             () = stop.cancelled() => {}
         }
     }
-}
-
-fn print(lines: &[String]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    for line in lines {
-        writeln!(out, "{line}")?;
-    }
-    out.flush()
 }
 
 fn now_unix_ms() -> u64 {
