@@ -153,10 +153,10 @@ impl Core {
     fn log(&self, subject: &Subject, outcome: &Outcome) {
         match outcome {
             Outcome::StoreFailed(error) | Outcome::ScaleFailed(error) => {
-                tracing::warn!(?subject, error, "it is tried again");
+                tracing::warn!(%subject, error, "it is tried again");
             }
             Outcome::ScaleRefused(problem) => {
-                tracing::warn!(?subject, reason = problem.reason, "refused: {}", problem.message);
+                tracing::warn!(%subject, reason = problem.reason, "refused: {}", problem.message);
             }
             outcome => tracing::debug!(?subject, ?outcome, "done"),
         }
