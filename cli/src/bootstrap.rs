@@ -1,6 +1,5 @@
 //! `zenvoy bootstrap`.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use zenvoy_proxy::local::LocalAddress;
 use zenvoy_shared::id::NodeId;
 
 use crate::exit::Failure;
-use crate::value;
+use crate::{out, value};
 
 /// Print the bootstrap configuration of a node's Envoy
 ///
@@ -61,6 +60,6 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             let written = std::fs::write(&file, text);
             Ok(written.with_context(|| format!("--out: write {}", file.display()))?)
         }
-        None => Ok(std::io::stdout().write_all(text.as_bytes())?),
+        None => Ok(out::print(&text)?),
     }
 }

@@ -4,6 +4,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::exit::Failure;
+use crate::out;
 
 /// Print a completion script for a shell
 ///
@@ -17,5 +18,5 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut crate::Cli::command(), "zenvoy", &mut script);
-    Ok(std::io::Write::write_all(&mut std::io::stdout(), &script)?)
+    Ok(out::print(&String::from_utf8_lossy(&script))?)
 }

@@ -1,10 +1,9 @@
 //! `zenvoy crd`.
 
-use std::io::Write;
-
 use zenvoy_controller::source::kube::crd;
 
 use crate::exit::Failure;
+use crate::out;
 
 /// Print the definition of Upstream objects
 ///
@@ -13,5 +12,5 @@ use crate::exit::Failure;
 pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args) -> Result<(), Failure> {
-    Ok(std::io::stdout().write_all(crd::yaml()?.as_bytes())?)
+    Ok(out::print(&crd::yaml()?)?)
 }

@@ -18,6 +18,15 @@ pub(crate) struct KeepArgs {
     command: Vec<OsString>,
 }
 
+/// Keep a command below a guard
+#[derive(Debug, clap::Args)]
+pub(crate) struct BelowArgs {
+    /// The guard's process id
+    guard: i32,
+    #[command(flatten)]
+    kept: KeepArgs,
+}
+
 /// Become a command that dies with its keeper
 #[derive(Debug, clap::Args)]
 pub(crate) struct StartArgs {
@@ -33,9 +42,15 @@ pub(crate) fn keeper() -> Keeper {
     Keeper { program: "/proc/self/exe".into(), arguments: vec!["keep".into()] }
 }
 
-pub(crate) fn keep(args: &KeepArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn guard(args: &KeepArgs) -> Result<ExitCode, Failure> {
     let grace = Duration::from_millis(args.grace_ms);
-    Ok(ExitCode::from(keeper::keep(&["keep-start".into()], grace, &args.command)?))
+    Ok(ExitCode::from(keeper::guard(&["keep-below".into()], grace, &args.command)?))
+}
+
+pub(crate) fn keep(args: &BelowArgs) -> Result<ExitCode, Failure> {
+    let BelowArgs { guard, kept } = args;
+    let grace = Duration::from_millis(kept.grace_ms);
+    Ok(ExitCode::from(keeper::keep(*guard, &["keep-start".into()], grace, &kept.command)?))
 }
 
 pub(crate) fn start(args: &StartArgs) -> Result<ExitCode, Failure> {

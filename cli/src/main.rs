@@ -9,6 +9,7 @@ mod exit;
 mod keep;
 mod logs;
 mod node;
+mod out;
 mod pool;
 mod proxy;
 mod shutdown;
@@ -47,6 +48,8 @@ enum Command {
     #[command(hide = true)]
     Keep(keep::KeepArgs),
     #[command(hide = true)]
+    KeepBelow(keep::BelowArgs),
+    #[command(hide = true)]
     KeepStart(keep::StartArgs),
 }
 
@@ -71,7 +74,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions(args) => completions::run(&args),
         Command::Version(args) => version::run(&args),
         // Keepers are small: no runtime, no logs.
-        Command::Keep(args) => return keep::keep(&args),
+        Command::Keep(args) => return keep::guard(&args),
+        Command::KeepBelow(args) => return keep::keep(&args),
         Command::KeepStart(args) => return keep::start(&args),
     }
     .map(|()| ExitCode::SUCCESS)

@@ -1,5 +1,7 @@
 //! `zenvoy node`.
 
+use std::fmt::Write;
+
 use clap::Subcommand;
 use zenvoy_controller::admin::nodes;
 use zenvoy_controller::store::Store;
@@ -7,7 +9,7 @@ use zenvoy_shared::id::NodeId;
 
 use crate::controller::StoreArgs;
 use crate::exit::Failure;
-use crate::value;
+use crate::{out, value};
 
 /// Show the nodes that count, or forget one that is gone
 ///
@@ -62,19 +64,18 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         let store = chosen.open(&place.cluster).await?;
         let Some((node, force)) = forget else { return list(store.as_ref()).await };
         nodes::forget(store.as_ref(), &node, force).await?;
-        println!("node {node} is forgotten");
-        Ok(())
+        Ok(out::print(&format!("node {node} is forgotten\n"))?)
     })
 }
 
 async fn list(store: &dyn Store) -> Result<(), Failure> {
     let known = nodes::list(store).await?;
-    println!("{:<32} {:<28} {:<8} POD", "NODE", "CONTROLLER", "SERVED");
+    let mut table = format!("{:<32} {:<28} {:<8} POD\n", "NODE", "CONTROLLER", "SERVED");
     for node in known {
         let pod = node.record.as_ref().and_then(|record| record.pod.as_ref()).map(ToString::to_string);
         let (pod, served) = (pod.unwrap_or_else(|| "-".into()), if node.served { "yes" } else { "no" });
         let controller = node.record.map_or_else(|| "?".into(), |record| record.controller.0);
-        println!("{:<32} {controller:<28} {served:<8} {pod}", node.id.0);
+        let _ = writeln!(table, "{:<32} {controller:<28} {served:<8} {pod}", node.id.0);
     }
-    Ok(())
+    Ok(out::print(&table)?)
 }

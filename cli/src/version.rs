@@ -1,13 +1,12 @@
 //! `zenvoy version`.
 
-use std::io::Write;
-
 use crate::exit::Failure;
+use crate::out;
 
 /// Print the version
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args) -> Result<(), Failure> {
-    Ok(writeln!(std::io::stdout(), "zenvoy {}", env!("CARGO_PKG_VERSION"))?)
+    Ok(out::print(concat!("zenvoy ", env!("CARGO_PKG_VERSION"), "\n"))?)
 }

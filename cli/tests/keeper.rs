@@ -94,6 +94,33 @@ fn when_the_keeper_is_killed_the_command_is_killed_by_the_kernel() {
     }
 }
 
+fn until_gone(pids: &[i32]) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while let Some(pid) = pids.iter().find(|pid| lives(**pid)) {
+        assert!(Instant::now() < deadline, "{pid} is left of {pids:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn when_the_guard_is_killed_the_keeper_kills_children_daemons_and_orphans() {
+    let (mut guard, _lifeline, mut output) = kept(60_000, &family(true));
+    let pids = pids(&mut output, 4);
+    guard.kill().and_then(|()| guard.wait()).expect("ended");
+    until_gone(&pids);
+}
+
+#[test]
+fn when_the_keeper_is_killed_its_guard_kills_children_daemons_and_orphans() {
+    let (mut guard, _lifeline, mut output) = kept(60_000, &family(true));
+    let pids = pids(&mut output, 4);
+    let children = format!("/proc/{0}/task/{0}/children", guard.id());
+    let keeper = std::fs::read_to_string(children).expect("a process").trim().parse().expect("its keeper");
+    end(keeper, Signal::SIGKILL);
+    assert_eq!(guard.wait().expect("ended").code(), Some(128 + 9));
+    assert!(!pids.iter().any(|pid| lives(*pid)));
+}
+
 #[test]
 fn sigterm_to_the_keeper_ends_the_command_gently() {
     let script = "trap 'echo bye; exit 3' TERM; echo $$; while :; do sleep 1 & wait $!; done";

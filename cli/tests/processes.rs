@@ -211,19 +211,42 @@ async fn a_process_that_crashes_after_it_served_is_restarted() {
     up.end().await;
 }
 
-/// The process whose command line ends with the port it was given; its keeper's does as well.
+/// The process whose command line ends with the port it was given; its keepers' do as well.
 fn listener(port: u16) -> i32 {
     let wanted = format!("server.py\0{port}\0");
+    process(|line| !line.contains("keep") && line.ends_with(&wanted)).expect("a server on that port")
+}
+
+/// A process by its command line, each argument with a zero byte at its end.
+fn process(is_it: impl Fn(&str) -> bool) -> Option<i32> {
     let all = std::fs::read_dir("/proc").expect("proc").flatten();
-    let pid = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<i32>().ok();
-    all.filter_map(pid)
-        .find(|pid| {
-            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
-                let line = String::from_utf8_lossy(&line);
-                !line.contains("keep\0") && line.ends_with(&wanted)
-            })
-        })
-        .expect("a server on that port")
+    let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        is_it(&String::from_utf8_lossy(&line))
+    })
+}
+
+#[tokio::test]
+async fn whichever_of_its_keepers_is_killed_nothing_of_a_command_is_left() {
+    for keeper in ["\0keep\0", "\0keep-below\0"] {
+        let command = "[sh, -c, 'setsid sleep {port} & exec python3 -SI server.py {port}']";
+        let mut up = Up::new(&file(command)).await;
+        up.scale(1).await.expect("scaled");
+        let port = up.until_ready(1).await[0].port();
+        let daemon = format!("sleep\0{port}\0");
+        assert!(process(|line| line == daemon).is_some());
+        let found = process(|line| line.contains(keeper) && line.contains(&format!("server.py {port}")));
+        let pid = nix::unistd::Pid::from_raw(found.expect("a keeper"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it lives");
+        let gone = async {
+            while process(|line| line == daemon).is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LIMIT, gone).await.expect("the daemon ends");
+        up.end().await;
+    }
 }
 
 #[tokio::test]

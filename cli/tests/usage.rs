@@ -172,7 +172,13 @@ fn a_file_that_cannot_be_used_is_told_with_place_and_cure() {
 
 #[test]
 fn without_envoy_the_message_says_how_to_get_it() {
-    let message = refused(&["up", "x.yaml"], &[("PATH", "/nowhere")]);
+    let nowhere = ("PATH", "/nowhere");
+    let missing = refused(&["up", "/nowhere/up.yaml"], &[nowhere]);
+    assert!(missing.contains("/nowhere/up.yaml") && !missing.contains("Envoy"), "the file first: {missing}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("up.yaml");
+    std::fs::write(&path, "upstreams: [{name: web, port: 80, command: [a]}]\n").expect("written");
+    let message = refused(&["up", path.to_str().expect("text")], &[nowhere]);
     assert!(message.contains("Envoy is not installed") && message.contains("--envoy"), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
 }
@@ -184,6 +190,25 @@ fn the_definition_of_upstreams_is_printed() {
         definition.contains("kind: CustomResourceDefinition") && definition.contains("zenvoy.dev"),
         "{definition}"
     );
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_fault() {
+    let printing: [&[&str]; 4] =
+        [&["crd"], &["bootstrap", "--node", "n1"], &["completions", "bash"], &["version"]];
+    for arguments in printing {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_zenvoy"))
+            .args(arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .and_then(std::process::Child::wait_with_output)
+            .expect("run zenvoy");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a proxy is told at its start.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,6 +27,17 @@ pub enum Transport {
         /// Who installs the rules.
         rules: RulesBy,
     },
+}
+
+/// As it stands in a sentence.
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Tproxy { port, ranges, rules } = self else {
+            return f.write_str("a socket for each activator address");
+        };
+        let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+        write!(f, "one transparent socket on port {port} for {}, by rules of {rules}", ranges.join(", "))
+    }
 }
 
 /// What is said to controllers when the proxy ends.

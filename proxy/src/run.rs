@@ -152,7 +152,8 @@ impl Proxy {
     /// When one of its parts died; the proxy ends in the same order.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ProxyError> {
         let Self { options, local, admin, transparent, session, view } = self;
-        info!(node = %options.node, local = %local.address(), transport = ?options.transport, "the proxy runs");
+        let (node, local_address) = (&options.node, local.address());
+        info!(%node, local = %local_address, "the proxy runs; connections are taken by {}", options.transport);
         let (front, rear) = (stop.child_token(), CancellationToken::new());
         let mut parts = JoinSet::new();
         parts.spawn(part("Envoy's side", local.serve(view.node.clone(), session.uplink(), rear.clone())));
@@ -263,6 +264,10 @@ async fn farewell(node: &Node, goodbye: Goodbye) -> Farewell {
         Goodbye::Never => return Farewell::Return,
         Goodbye::WhenEnvoyGone { within } => within,
     };
+    if !node.had_envoy() {
+        // There is no end of it to wait for; and one that runs may not have found its way here yet, so the node counts on.
+        return Farewell::Return;
+    }
     let until = Instant::now() + within;
     loop {
         if node.without_envoy_since().is_some_and(|since| since.elapsed() >= ENVOY_GONE) {

@@ -12,7 +12,7 @@ use zenvoy_shared::tls::{Identity, Name, TrustDomain};
 use self::authority::{Authority, Subject};
 use self::folder::{Existing, Folder};
 use crate::exit::Failure;
-use crate::value;
+use crate::{out, value};
 
 /// Make certificates for development: an authority, a controller's and nodes' certificates
 ///
@@ -71,7 +71,7 @@ fn make(args: &Args) -> anyhow::Result<()> {
     let authority = Authority::in_folder(&Folder::new(args.out.join("ca")))?;
     for (folder, subject) in subjects {
         folder.write(&authority.sign(&subject, args.days)?, existing)?;
-        println!("{:<40} {}", subject.identity.to_string(), folder.path().display());
+        out::print(&format!("{:<40} {}\n", subject.identity.to_string(), folder.path().display()))?;
     }
     Ok(())
 }

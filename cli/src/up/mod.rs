@@ -79,12 +79,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
-    let program = envoy::find(args.envoy.as_deref()).map_err(Failure::configuration)?;
     let listeners =
         ListenerOptions { bind: args.listener_bind, http_port: args.http_port, tls_port: args.tls_port };
     let conflicts = move |upstreams: &_| settle(upstreams, listeners, &compose::names()).lost;
     let (source, scaler) =
         process::open(args.file, Box::new(conflicts), keep::keeper()).map_err(Failure::configuration)?;
+    // The file first: it is the user's own, and what is wrong with it is mended sooner.
+    let program = envoy::find(args.envoy.as_deref()).map_err(Failure::configuration)?;
     let pool = args.port_pool.unwrap_or_else(ports::own_pool);
     let mut wanted = reach::listeners(&source.config().borrow(), listeners);
     wanted.extend(args.admin.map(|address| (address, "--admin".into())));

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use zenvoy_e2e::{http, net, parts};
 
-use super::world::{LIMIT, Up, get};
+use super::world::{LIMIT, Up, get, greeted};
 
 const WEB: &str = "
 upstreams:
@@ -172,13 +172,57 @@ upstreams:
     });
 }
 
+#[test]
+fn an_upstream_that_cannot_be_served_is_told_in_the_view_and_to_its_clients() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let more = "- {name: more, port: 80, command: [sleep, '600']}";
+        let pool = ["--port-pool", "127.77.0.1:20000-20000"];
+        let mut up = Up::start_with(folder.path(), &format!("{WEB}{more}\n"), &pool);
+        let line = up.until("local/").await;
+        assert!(line.contains("PortPoolExhausted"), "{line}");
+        up.until("ready: ").await;
+        let name = line.split(['/', ':']).nth(1).expect("an upstream");
+        let host = format!("{name}.localhost");
+        let answer = http::get(web(), &host, "/").await.expect("an answer");
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert_eq!(answer.headers["content-type"], "application/json", "{answer:?}");
+        assert_eq!(answer.headers["retry-after"], "10", "{answer:?}");
+        let upstream = format!(r#""upstream":"local/{name}:80""#);
+        assert!(
+            answer.body.contains(r#""reason":"NotServed""#) && answer.body.contains(&upstream),
+            "{answer:?}"
+        );
+        let call = http::call(web(), &host).await.expect("an answer");
+        assert_eq!(call.headers["grpc-status"], "14", "{call:?}");
+    });
+}
+
+#[test]
+fn a_port_that_envoy_cannot_listen_on_is_told_until_it_is_free() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut up = Up::start(folder.path(), WEB);
+        up.until("ready: ").await;
+        let taken = std::net::TcpListener::bind("127.0.0.1:15432").expect("a port");
+        let db = "- {name: db, port: 1, protocol: tcp, listenPort: 15432, command: [python3, -SI, server.py, '{port}']}";
+        std::fs::write(folder.path().join("up.yaml"), format!("{WEB}{db}\n")).expect("written");
+        up.until("local/db:1  failing: RefusedByEnvoy").await;
+        let said = up.until("    node up does not take the listener on port 15432: ").await;
+        assert!(said.contains("Address already in use"), "{said}");
+        drop(taken);
+        up.until("local/db:1  cold").await;
+        assert!(!greeted(SocketAddr::from(([127, 0, 0, 1], 15432))).await.0.is_empty());
+    });
+}
+
 /// A command that does not listen.
 const NEVER: &str = "
 upstreams:
 - name: mute
   port: 80
   wakeTimeout: 1s
-  command: [sleep, '600']
+  command: [sh, -c, 'echo waiting for the database; exec sleep 600']
 ";
 
 #[test]
@@ -191,7 +235,9 @@ fn a_command_that_never_listens_is_told_to_the_client_and_in_the_view() {
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("WakeDeadline"), "{answer}");
         assert!(answer.contains("did not become ready within its wake timeout of 1s"), "{answer}");
         up.until("local/mute:80  failing: WakeDeadline").await;
-        up.until("    mute did not become ready within the wake timeout of 1s").await;
+        let said = up.until("    mute did not become ready within the wake timeout of 1s: ").await;
+        assert!(said.contains("nobody accepts connections on 127.0.0.1:"), "{said}");
+        up.until("    waiting for the database").await;
     });
 }
 

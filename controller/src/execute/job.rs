@@ -1,5 +1,7 @@
 //! Jobs and how they end.
 
+use std::fmt;
+
 use zenvoy_shared::id::{NodeId, Uid, WorkloadId};
 
 use crate::model::{DrainRecord, NodeRecord, PinnedWorkload, PodReference, Problem, Revision, Versioned};
@@ -56,10 +58,29 @@ pub enum Subject {
     Ack(WorkloadId),
     /// This replica's idle votes.
     Votes,
+    /// What this replica's nodes refuse.
+    Refusals,
     /// Port mappings (leader).
     Ports,
     /// A wake or drain (leader).
     Workload(WorkloadId),
+}
+
+/// As it stands in a log line.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "the registration of node {node}"),
+            Self::Gone(node) => write!(f, "whether node {node} is gone"),
+            Self::Registration => f.write_str("this replica's registration"),
+            Self::Demand(workload) => write!(f, "the demand for {workload}"),
+            Self::Ack(workload) => write!(f, "this replica's word for the drain of {workload}"),
+            Self::Votes => f.write_str("this replica's idle votes"),
+            Self::Refusals => f.write_str("what this replica's nodes refuse"),
+            Self::Ports => f.write_str("the port mappings"),
+            Self::Workload(workload) => write!(f, "the wake or drain of {workload}"),
+        }
+    }
 }
 
 /// A leader's step with effects beyond the store.

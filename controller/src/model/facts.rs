@@ -21,6 +21,9 @@ pub enum Fact {
     WorkloadGone(WorkloadId),
     /// The first pod of a workload began to run; for the timeline of its wake.
     Started(WorkloadId),
+    /// What keeps a workload that starts from being ready, and what it wrote, as far as the source knows: told if its wake is
+    /// late. Lines after the first are its output.
+    Unready(WorkloadId, String),
     /// Everything that exists has been said once: decisions may start.
     Complete,
 }

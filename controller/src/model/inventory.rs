@@ -89,7 +89,7 @@ impl Inventory {
                 self.complete = true;
                 Touched::default()
             }
-            Fact::Started(_) => Touched::default(),
+            Fact::Started(_) | Fact::Unready(..) => Touched::default(),
         }
     }
 

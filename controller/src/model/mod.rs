@@ -5,6 +5,7 @@ mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod inventory;
+mod refusals;
 mod view;
 mod votes;
 
@@ -16,5 +17,6 @@ pub use facts::{
     Condition, Endpoint, Fact, Problem, Target, UpstreamFacts, UpstreamSpec, WorkloadFacts, WorkloadVersion,
 };
 pub use inventory::{Inventory, Touched};
+pub use refusals::{Refusal, Refusals};
 pub use view::{Phase, Route, UpstreamView, Versioned, WorkloadView};
 pub use votes::{IdleVotes, NoShard, Shard, VoteNodes, VoteShard};

@@ -52,7 +52,7 @@ pub struct WorkloadView<'a> {
 pub enum Phase {
     /// Nothing runs and nobody asked.
     Cold,
-    /// Somebody asked; not ready yet.
+    /// Somebody asked, or something runs; not ready yet.
     Waking,
     /// Ready pods take traffic.
     Active,
@@ -153,7 +153,8 @@ impl<'a> WorkloadView<'a> {
         }
         if self.has_usable() {
             Phase::Active
-        } else if self.open_wake().is_some() {
+        } else if self.open_wake().is_some() || self.facts.is_some_and(|facts| facts.replicas > 0) {
+            // Also when nobody waits for it any more, or its pods have crashed: what is not at zero is not cold.
             Phase::Waking
         } else {
             Phase::Cold
@@ -217,6 +218,14 @@ mod tests {
         let fixture = Fixture::cold();
         assert_eq!(fixture.view().phase(), Phase::Cold);
         assert_eq!(fixture.route(), Route::Activator { drain: None });
+    }
+
+    #[test]
+    fn what_is_not_at_zero_is_not_cold_before_it_was_drained() {
+        let abandoned = Fixture::cold().replicas(1);
+        assert_eq!(abandoned.view().phase(), Phase::Waking, "its wake is over, and no pod is ready");
+        assert_eq!(abandoned.offered().view().phase(), Phase::Draining);
+        assert_eq!(Fixture::cold().done(&["pod-1"]).view().phase(), Phase::Cold);
     }
 
     #[test]

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
 
 use super::due::Due;
-use super::event::{Cause, Effect, Event, Now, SessionId};
+use super::event::{Cause, Effect, Event, Now, Resource, SessionId};
 use super::publish::Published;
 use super::records::Records;
 use super::timeline::Timelines;
-use super::{CoreOptions, alone, drains, jobs, lead, sessions, unreachable};
+use super::{CoreOptions, alone, drains, failing, jobs, lead, refused, sessions, unreachable};
 use crate::admin::Lacks;
 use crate::execute::Subject;
 use crate::model::{Fact, Inventory, Revision, Term, Touched};
@@ -32,6 +32,8 @@ pub(super) enum Later {
     Deadline(WorkloadId),
     /// Workloads that wait for their turn to be offered.
     Led,
+    /// What nodes refuse may be taken now.
+    Refused(Resource),
     /// Structural resources wait to be published together.
     Structure,
 }
@@ -65,6 +67,8 @@ pub struct Core {
     /// Which record forms all live replicas can read.
     pub(super) common_level: Option<u32>,
     pub(super) published: Published,
+    pub(super) refused: refused::Refused,
+    pub(super) failing: failing::Failing,
     pub(super) timelines: Timelines,
     pub(super) opened: super::opened::Opened,
     pub(super) later: Due<Later>,
@@ -101,6 +105,8 @@ impl Core {
             mappings: super::ports::Mappings::default(),
             common_level: None,
             published: Published::default(),
+            refused: refused::Refused::default(),
+            failing: failing::Failing::default(),
             timelines: Timelines::default(),
             opened: super::opened::Opened::default(),
             later: Due::default(),
@@ -116,6 +122,7 @@ impl Core {
         self.now = now;
         match event {
             Event::Fact(Fact::Started(workload)) => self.timelines.started(&workload, now),
+            Event::Fact(Fact::Unready(workload, said)) => self.unready(&workload, said),
             Event::Fact(fact) => {
                 let completes = fact == Fact::Complete && !self.inventory.is_complete();
                 self.look_at_others(&fact);
@@ -128,6 +135,7 @@ impl Core {
             Event::Store(step) => self.store_step(step),
             Event::Said(node, session, said) => self.said(node, session, said),
             Event::Applied(node, switch) => self.applied(&node, &switch),
+            Event::Refuses(node, refused) => self.refuses(node, refused),
             Event::Done(done) => self.done(done),
             Event::Leads(term) => self.leads(term),
             Event::Lease(lease) => {
@@ -152,6 +160,7 @@ impl Core {
                     self.report(&workload);
                 }
                 Later::Led => self.look_at_led(),
+                Later::Refused(resource) => self.offer_again(resource),
                 Later::Structure => self.publish_structure(),
             }
         }
@@ -211,6 +220,7 @@ impl Core {
         for workload in self.workloads() {
             self.look_at_workload(&workload);
         }
+        self.look(&Subject::Refusals);
         self.look(&Subject::Ports);
     }
 

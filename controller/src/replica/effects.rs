@@ -59,6 +59,7 @@ impl Hands {
                 self.sessions.hang(&node, session);
             }
             Effect::AwaitApplied(node, switch) => self.await_applied(node, switch),
+            Effect::OfferAgain(resource) => self.xds.offer_again(&resource.type_url, &resource.name),
             Effect::Start(job) => {
                 let (executor, events) = (self.executor.clone(), self.events.clone());
                 self.running.spawn(async move {

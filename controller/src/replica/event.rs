@@ -1,9 +1,10 @@
 //! What the core of a replica takes in and gives out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use zenvoy_shared::id::{DrainId, Episode, NodeEpoch, NodeId, UpstreamId, WorkloadId};
-use zenvoy_xds::core::Change;
+use zenvoy_xds::core::{Change, TypeUrl};
 
 use crate::execute::{Job, JobDone};
 use crate::model::{Fact, PodReference, Term};
@@ -42,6 +43,8 @@ pub enum Event {
     Said(NodeId, SessionId, Said),
     /// Envoy and the proxy of a node have applied what was published for a switch.
     Applied(NodeId, Switch),
+    /// Everything that a node refuses now of what it is served, each with its words.
+    Refuses(NodeId, BTreeMap<Resource, String>),
     /// A job ended.
     Done(JobDone),
     /// This replica leads, or no longer does.
@@ -50,6 +53,15 @@ pub enum Event {
     Lease(Option<LeaseId>),
     /// The moment asked for by `Core::next_due` is here.
     Tick,
+}
+
+/// One thing that nodes are served.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resource {
+    /// Its type.
+    pub type_url: TypeUrl,
+    /// Its name.
+    pub name: Arc<str>,
 }
 
 /// What a node says.
@@ -157,6 +169,8 @@ pub enum Effect {
     Hang(NodeId, SessionId),
     /// Say [`Event::Applied`] once the node has applied what is published of the switch's upstreams.
     AwaitApplied(NodeId, Switch),
+    /// Serve this again to those nodes that have refused it as it is.
+    OfferAgain(Resource),
     /// Carry out a job and say [`Event::Done`].
     Start(Job),
     /// This is how an upstream stands.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::core::{Core, Later};
 use super::event::Effect;
+use super::refused::TOLD_PAUSE;
 use super::unreachable::POD_PAUSE;
 use crate::execute::{Job, JobDone, Outcome, Subject};
 use crate::model::{Revision, Touched};
@@ -49,6 +50,7 @@ impl Core {
             Subject::Demand(workload) => self.open_wake(workload),
             Subject::Ack(workload) => self.acknowledge(workload),
             Subject::Votes => self.vote(),
+            Subject::Refusals => self.tell_refusals(),
             Subject::Ports => self.map_ports(),
             Subject::Workload(workload) => self.lead(workload),
         };
@@ -131,6 +133,7 @@ impl Core {
         match (subject, outcome) {
             (Subject::Node(node), Outcome::Written(revision)) => self.registered(node, *revision),
             (Subject::Votes, Outcome::Written(_)) => self.voted(),
+            (Subject::Refusals, Outcome::Written(_)) => self.pause(subject, TOLD_PAUSE),
             (Subject::Gone(_), Outcome::NotYet) => self.pause(subject, POD_PAUSE),
             (Subject::Node(node), Outcome::StoreFailed(_)) => self.relay_to(node),
             (Subject::Demand(workload), outcome) => {
@@ -153,10 +156,10 @@ impl Core {
     fn log(&self, subject: &Subject, outcome: &Outcome) {
         match outcome {
             Outcome::StoreFailed(error) | Outcome::ScaleFailed(error) => {
-                tracing::warn!(?subject, error, "it is tried again");
+                tracing::warn!(%subject, error, "it is tried again");
             }
             Outcome::ScaleRefused(problem) => {
-                tracing::warn!(?subject, reason = problem.reason, "refused: {}", problem.message);
+                tracing::warn!(%subject, reason = problem.reason, "refused: {}", problem.message);
             }
             outcome => tracing::debug!(?subject, ?outcome, "done"),
         }

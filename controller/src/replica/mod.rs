@@ -3,6 +3,7 @@
 //! [`Core`] decides, without I/O; [`run`] gives it events and carries out its effects.
 
 mod alone;
+mod answers;
 mod core;
 mod demand;
 mod drains;
@@ -11,6 +12,7 @@ mod effects;
 #[cfg(test)]
 mod effort;
 mod event;
+mod failing;
 mod gate;
 mod jobs;
 mod lead;
@@ -19,6 +21,7 @@ mod others;
 mod ports;
 mod publish;
 mod records;
+mod refused;
 mod run;
 mod sessions;
 mod status;
@@ -30,7 +33,7 @@ mod unreachable;
 mod votes;
 
 pub use core::Core;
-pub use event::{Cause, Effect, Event, Now, Routes, Said, SessionId, Switch, ToNode};
+pub use event::{Cause, Effect, Event, Now, Resource, Routes, Said, SessionId, Switch, ToNode};
 pub use run::{Parts, ReplicaError, ReplicaOptions, run};
 pub use unreachable::Blocking;
 

@@ -12,7 +12,7 @@ use zenvoy_shared::proto::HELD_UPSTREAM;
 use zenvoy_xds::core::Change;
 
 use super::core::{Core, Later};
-use super::event::Effect;
+use super::event::{Effect, Resource};
 use crate::execute::Subject;
 use crate::model::{Problem, Route, Target, UpstreamFacts, UpstreamView, WorkloadFacts, WorkloadView};
 use crate::plan::wake::retry_after;
@@ -117,6 +117,16 @@ impl Core {
             self.look_at_everything();
         }
         changed.iter().for_each(|upstream| self.report_upstream(upstream));
+        self.look_at_refusals();
+    }
+
+    /// Whether it is among what is served.
+    pub(super) fn serves(&self, resource: &Resource) -> bool {
+        match &*resource.type_url.0 {
+            type_url::LISTENER => self.published.listeners.contains(&*resource.name),
+            type_url::ROUTES => true,
+            _ => resource.name.parse().is_ok_and(|upstream| self.published.upstreams.contains(&upstream)),
+        }
     }
 
     fn shared_resources(&mut self, changes: &mut Vec<Change>) {

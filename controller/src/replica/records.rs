@@ -9,8 +9,8 @@ use zenvoy_shared::id::{ActivatorAddress, ControllerId, NodeEpoch, NodeId, Upstr
 
 use super::votes::{Cast, Votes};
 use crate::model::{
-    DrainAck, DrainRecord, IdleVotes, NodeRecord, PortState, Replica, Revision, Versioned, VoteNodes,
-    VoteShard, WakeRecord,
+    DrainAck, DrainRecord, IdleVotes, NodeRecord, PortState, Refusals, Replica, Revision, Versioned,
+    VoteNodes, VoteShard, WakeRecord,
 };
 use crate::store::{Compare, Entry, Key};
 
@@ -28,6 +28,7 @@ pub(super) enum Record {
     Votes(IdleVotes),
     VoteShard(VoteShard),
     VoteNodes(VoteNodes),
+    Refusals(Refusals),
 }
 
 /// Reads the record of an entry. What a later version wrote in another form is unknown, which is not the same as absent.
@@ -47,6 +48,7 @@ pub(super) fn read(entry: &Entry) -> Result<Record, serde_json::Error> {
         Key::IdleVotes(_) => json(entry).map(Record::Votes),
         Key::VoteShard(..) => json(entry).map(Record::VoteShard),
         Key::VoteNodes(_) => json(entry).map(Record::VoteNodes),
+        Key::Refusals(_) => json(entry).map(Record::Refusals),
     }
 }
 
@@ -62,6 +64,7 @@ pub(super) struct Records {
     pub(super) addresses: BTreeMap<UpstreamId, Versioned<Option<ActivatorAddress>>>,
     pub(super) acks: BTreeMap<WorkloadId, BTreeMap<ControllerId, Versioned<DrainAck>>>,
     pub(super) votes: Votes,
+    pub(super) refusals: BTreeMap<ControllerId, Versioned<Refusals>>,
 }
 
 impl Records {
@@ -96,13 +99,14 @@ impl Records {
             (Key::DrainAck(workload, id), Record::Ack(record)) => {
                 newer(self.acks.entry(workload).or_default(), id, record, revision)
             }
-            (Key::IdleVotes(id), Record::Votes(votes)) => self.votes.cast(id, Cast::Whole(votes), revision),
+            (Key::IdleVotes(id), Record::Votes(votes)) => self.votes.cast(&id, Cast::Whole(votes), revision),
             (Key::VoteShard(id, shard), Record::VoteShard(votes)) => {
-                self.votes.cast(id, Cast::Shard(shard, votes), revision)
+                self.votes.cast(&id, Cast::Shard(shard, votes), revision)
             }
             (Key::VoteNodes(id), Record::VoteNodes(nodes)) => {
-                self.votes.cast(id, Cast::Nodes(nodes), revision)
+                self.votes.cast(&id, Cast::Nodes(nodes), revision)
             }
+            (Key::Refusals(id), Record::Refusals(record)) => newer(&mut self.refusals, id, record, revision),
             _ => false,
         }
     }
@@ -127,7 +131,11 @@ impl Records {
             Key::PortByAddress(at) => return newer(&mut self.ports, *at, None, revision),
             Key::PortByUpstream(id) => return newer(&mut self.addresses, id.clone(), None, revision),
             // What was said before is taken back.
-            Key::DrainAck(..) | Key::IdleVotes(_) | Key::VoteShard(..) | Key::VoteNodes(_) => {
+            Key::DrainAck(..)
+            | Key::IdleVotes(_)
+            | Key::VoteShard(..)
+            | Key::VoteNodes(_)
+            | Key::Refusals(_) => {
                 return self.remove(&key, revision);
             }
             Key::Wake(_) | Key::Drain(_) => return false,
@@ -169,6 +177,7 @@ impl Records {
                 gone
             }
             Key::IdleVotes(_) | Key::VoteShard(..) | Key::VoteNodes(_) => self.votes.withdraw(key, revision),
+            Key::Refusals(id) => older(&mut self.refusals, id, revision),
             Key::Wake(_) | Key::Drain(_) => false,
         }
     }
@@ -185,6 +194,7 @@ impl Records {
             .chain(self.ports.keys().copied().map(Key::PortByAddress))
             .chain(self.addresses.keys().cloned().map(Key::PortByUpstream))
             .chain(self.votes.keys())
+            .chain(self.refusals.keys().cloned().map(Key::Refusals))
             .chain(acks)
             .collect()
     }

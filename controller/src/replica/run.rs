@@ -19,7 +19,7 @@ use zenvoy_xds::server::Server;
 use super::effects::Hands;
 use super::gate::Gate;
 use super::tasks::Tasks;
-use super::{Blocking, Core, CoreOptions, Event, Now};
+use super::{Blocking, Core, CoreOptions, Event, Now, answers};
 use crate::admin::{self, Lacks};
 use crate::execute::Executor;
 use crate::leader::{Candidate, Electing, Standing};
@@ -154,6 +154,10 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
         let state = admin::State::new(me.clone(), on, seen, xds.clone(), sessions.clone(), port.clone());
         tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
     }
+    tasks.spawn(
+        "the reader of answers",
+        done(answers::follow(xds.clone(), xds.subscribe(), urgent.clone(), stop.clone())),
+    );
     tasks.spawn("the xDS server", serve(port, listener, xds.clone(), sessions.clone(), stop.clone()));
     tasks.spawn("the source", source(parts.source, facts, stop.clone()));
     let keeping = keep_lease(parts.store.clone(), options.lease_ttl, lease, heard, stop.clone());

@@ -71,7 +71,7 @@ impl Core {
             Said::Activity(changes) => {
                 let workloads = self.workloads_of(changes.iter().map(|(upstream, _)| upstream));
                 for (upstream, activity) in changes {
-                    self.nodes.activity(&node, upstream, activity);
+                    self.nodes.activity(&node, &upstream, activity);
                 }
                 for workload in workloads {
                     self.look_at_proofs(&workload);
@@ -126,6 +126,7 @@ impl Core {
             self.effect(Effect::Hang(node.clone(), session.id));
         }
         self.relay_ends();
+        self.refuses(node.clone(), BTreeMap::new());
         let moved = self.nodes.close(node);
         self.proofs.forget_node(node);
         self.look(&Subject::Votes);

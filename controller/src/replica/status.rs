@@ -76,7 +76,7 @@ impl Core {
                 ),
             });
         }
-        self.published.lost.get(id).cloned()
+        self.published.lost.get(id).or_else(|| self.refused.upstreams.get(id)).cloned()
     }
 
     /// A record of the workload is of a later version (rule L4): it is not woken, while it is down, or not drained, while it

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::core::Core;
 use super::records::{self, Record};
+use crate::execute::Subject;
 use crate::model::{Revision, Touched, Versioned};
 use crate::session::Moment;
 use crate::store::{Entry, Key, Snapshot, WatchEvent};
@@ -125,6 +126,10 @@ impl Core {
             | Key::IdleVotes(_)
             | Key::VoteShard(..)
             | Key::VoteNodes(_) => self.membership_changed(key),
+            Key::Refusals(_) => {
+                self.look(&Subject::Refusals);
+                self.look_at_refusals();
+            }
             Key::Leader => self.leader_changed(),
             Key::PortByAddress(address) => self.look_at_rest(*address),
             Key::Wake(_) | Key::Drain(_) => {}

@@ -1,19 +1,18 @@
 //! What the leader tells people of wakes that fail, of drains that end, and of what was configured in vain. In: the view
 //! and records; out: occasions.
 
-use std::time::Duration;
-
-use zenvoy_shared::duration::Span;
 use zenvoy_shared::id::{UpstreamId, WorkloadId};
 
 use super::core::{Core, Later};
 use super::event::Effect;
-use crate::model::{DrainRecord, DrainState, Problem, Target, WorkloadView};
+use super::failing::time_left;
+use crate::model::{DrainRecord, DrainState, Problem, Target};
 use crate::report::{Happening, Occasion};
 
 impl Core {
     /// A wake that goes on, and pods that do not become ready: told once for each reason.
     pub(super) fn look_at_failure(&mut self, workload: &WorkloadId) {
+        self.note_failure(workload);
         if self.term.is_none() {
             return;
         }
@@ -32,20 +31,6 @@ impl Core {
             }
             None => drop(self.led.failing.remove(workload)),
         }
-    }
-
-    /// The open wake has taken longer than any client was held for: they were told so, and people are.
-    pub(super) fn late(&self, workload: &WorkloadId) -> Option<Problem> {
-        let view = self.inventory.view(workload);
-        let (timeout, left) = time_left(&view, self.open_for(workload))?;
-        (left.is_zero() && !view.has_usable()).then(|| Problem {
-            reason: "WakeDeadline".into(),
-            message: format!(
-                "{} did not become ready within the wake timeout of {}; its output and its readiness check may say why",
-                workload.name,
-                Span(timeout)
-            ),
-        })
     }
 
     fn await_deadline(&mut self, workload: &WorkloadId) {
@@ -89,11 +74,4 @@ impl Core {
             self.effect(Effect::Happened(Occasion { workload: workload.clone(), upstream, what }));
         }
     }
-}
-
-/// The wake timeout of an open wake, and what is left of it.
-fn time_left(view: &WorkloadView<'_>, open_for: Duration) -> Option<(Duration, Duration)> {
-    view.open_wake()?;
-    let timeout = view.upstreams.iter().map(|upstream| upstream.facts.spec.wake_timeout).max()?;
-    Some((timeout, timeout.saturating_sub(open_for)))
 }

@@ -59,7 +59,8 @@ pub enum Happening {
     Woken(WakeTimeline),
     /// A wake does not go on; held clients are told.
     WakeFailed(Problem),
-    /// What the user configured is not there to be had: a host or port of another upstream, an activator address.
+    /// What the user configured is not there to be had: a host or port of another upstream, an activator address, a port that
+    /// an Envoy cannot listen on.
     Unserved(Problem),
     /// It is scaled to zero; what still ends of it gets no traffic.
     Slept,

@@ -174,16 +174,16 @@ impl Nodes {
 
     /// The node's activity on one upstream changed. Anything but idleness withdraws the node's quiet proofs about it
     /// (rule D4).
-    pub fn activity(&mut self, id: &NodeId, upstream: UpstreamId, activity: Activity) {
+    pub fn activity(&mut self, id: &NodeId, upstream: &UpstreamId, activity: Activity) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         if !matches!(activity, Activity::Idle { .. }) {
-            node.quiet.retain(|_, proven| !proven.contains(&upstream));
+            node.quiet.retain(|_, proven| !proven.contains(upstream));
         }
         // What is beyond the bound stays unknown, and unknown is not idle.
-        if node.activity.len() < MOST_UPSTREAMS || node.activity.contains_key(&upstream) {
+        if node.activity.len() < MOST_UPSTREAMS || node.activity.contains_key(upstream) {
             let after = Since::of(&activity);
             let before = node.activity.insert(upstream.clone(), activity).as_ref().and_then(Since::of);
-            self.tally.idle(id, &upstream, before, after);
+            self.tally.idle(id, upstream, before, after);
         }
     }
 

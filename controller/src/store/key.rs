@@ -32,6 +32,8 @@ pub enum Key {
     VoteShard(ControllerId, Shard),
     /// The nodes that a replica's idle votes speak for.
     VoteNodes(ControllerId),
+    /// What the nodes of a replica refuse.
+    Refusals(ControllerId),
 }
 
 /// All keys of a kind.
@@ -55,6 +57,8 @@ pub enum Room {
     DrainAcks,
     /// Idle votes.
     IdleVotes,
+    /// What nodes refuse.
+    Refusals,
 }
 
 impl Room {
@@ -70,6 +74,7 @@ impl Room {
             Self::Drains => "drains/",
             Self::DrainAcks => "drain-acks/",
             Self::IdleVotes => "idle-votes/",
+            Self::Refusals => "refusals/",
         }
     }
 
@@ -91,6 +96,7 @@ impl Key {
             Self::Drain(_) => Room::Drains,
             Self::DrainAck(..) => Room::DrainAcks,
             Self::IdleVotes(_) | Self::VoteShard(..) | Self::VoteNodes(_) => Room::IdleVotes,
+            Self::Refusals(_) => Room::Refusals,
         }
     }
 }
@@ -100,7 +106,7 @@ impl fmt::Display for Key {
         f.write_str(self.room().prefix())?;
         match self {
             Self::Leader => Ok(()),
-            Self::Controller(id) | Self::IdleVotes(id) => id.fmt(f),
+            Self::Controller(id) | Self::IdleVotes(id) | Self::Refusals(id) => id.fmt(f),
             Self::Node(id) => id.fmt(f),
             Self::PortByAddress(address) => write!(f, "by-address/{address}"),
             Self::PortByUpstream(upstream) => write!(f, "by-upstream/{upstream}"),
@@ -145,6 +151,7 @@ fn parse(text: &str) -> Option<Key> {
                 Some(Key::VoteShard(ControllerId(controller.into()), shard.parse().ok()?))
             }
         },
+        "refusals" => Some(Key::Refusals(ControllerId(rest.into()))),
         "drain-acks" => {
             let (workload, controller) = rest.rsplit_once('/')?;
             Some(Key::DrainAck(workload.parse().ok()?, ControllerId(controller.into())))
@@ -180,7 +187,8 @@ mod tests {
                 controller.clone(),
                 Shard::of(&WorkloadId::new("shop", "Deployment.apps", "cart")),
             ),
-            Key::VoteNodes(controller),
+            Key::VoteNodes(controller.clone()),
+            Key::Refusals(controller),
         ];
         for key in keys {
             let text = key.to_string();

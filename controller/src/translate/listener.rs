@@ -3,6 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
+use envoy_types::pb::envoy::config::accesslog::v3::{AccessLogFilter, ResponseFlagFilter};
+use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use envoy_types::pb::envoy::config::core::v3::substitution_format_string::Format;
+use envoy_types::pb::envoy::config::core::v3::{
+    DataSource, HeaderValue, HeaderValueOption, SubstitutionFormatString,
+};
 use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::envoy::config::listener::v3::listener_filter::ConfigType as ListenerConfigType;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, FilterChainMatch, Listener, ListenerFilter};
@@ -13,7 +21,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType as HttpConfigType;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager, HttpFilter, Rds,
+    HttpConnectionManager, HttpFilter, LocalReplyConfig, Rds, ResponseMapper,
 };
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier;
@@ -29,6 +37,19 @@ const HTTP_MANAGER: &str =
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 const TLS_INSPECTOR: &str = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+
+/// Seconds after which a client may come again that Envoy itself had to send away: nobody knows when it will be served.
+const RETRY_AFTER: &str = "10";
+
+/// The names of the shared listeners, and what those of listen ports begin with.
+pub(super) const HTTP_LISTENER: &str = "zenvoy-http";
+pub(super) const TLS_LISTENER: &str = "zenvoy-tls";
+const OF_PORT: &str = "zenvoy-tcp-";
+
+/// The listen port of a listener, by its name.
+pub(super) fn port_of(name: &str) -> Option<u16> {
+    name.strip_prefix(OF_PORT)?.parse().ok()
+}
 
 /// Where Envoys listen; the same on every node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,15 +76,49 @@ pub fn http_listener(options: ListenerOptions) -> Listener {
             config_type: Some(HttpConfigType::TypedConfig(typed(ROUTER, &Router::default()))),
             ..Default::default()
         }],
+        local_reply_config: Some(local_replies()),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() }],
         ..Default::default()
     };
-    listener("zenvoy-http", options.bind, options.http_port, vec![chain(HTTP_MANAGER, &manager)])
+    listener(HTTP_LISTENER, options.bind, options.http_port, vec![chain(HTTP_MANAGER, &manager)])
+}
+
+/// Where Envoy has nobody to send a request to, the client is told so as by the proxy: a 503 with `retry-after` and JSON.
+/// Source of the flags: Envoy's access log, `%RESPONSE_FLAGS%`: no healthy upstream, no cluster.
+fn local_replies() -> LocalReplyConfig {
+    // As text: a structure's fields have no order, and replicas must serve the same bytes.
+    const BODY: &str = concat!(
+        r#"{"reason":"NotServed","message":"there is nothing to send this request to: the upstream has neither a ready "#,
+        r#"pod nor an activator address; its status says why","upstream":"%UPSTREAM_CLUSTER%"}"#,
+        "\n"
+    );
+    let body = DataSource { specifier: Some(Specifier::InlineString(BODY.into())), ..Default::default() };
+    let nobody = ResponseFlagFilter { flags: vec!["UH".into(), "NC".into()] };
+    let header = |key: &str, value: &str| HeaderValueOption {
+        header: Some(HeaderValue { key: key.into(), value: value.into(), ..Default::default() }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
+        ..Default::default()
+    };
+    LocalReplyConfig {
+        mappers: vec![ResponseMapper {
+            filter: Some(AccessLogFilter {
+                filter_specifier: Some(FilterSpecifier::ResponseFlagFilter(nobody)),
+            }),
+            body_format_override: Some(SubstitutionFormatString {
+                content_type: "application/json".into(),
+                format: Some(Format::TextFormatSource(body)),
+                ..Default::default()
+            }),
+            headers_to_add: vec![header("retry-after", RETRY_AFTER), header("cache-control", "no-store")],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
 }
 
 /// A listener whose connections all go to one upstream.
 pub fn tcp_listener(options: ListenerOptions, id: &UpstreamId, listen_port: u16) -> Listener {
-    let name = format!("zenvoy-tcp-{listen_port}");
+    let name = format!("{OF_PORT}{listen_port}");
     listener(&name, options.bind, listen_port, vec![chain(TCP_PROXY, &tcp_proxy(id))])
 }
 
@@ -88,7 +143,7 @@ pub fn tls_listener(options: ListenerOptions, names: &[(UpstreamId, Vec<String>)
     };
     Some(Listener {
         listener_filters: vec![inspector],
-        ..listener("zenvoy-tls", options.bind, options.tls_port, chains)
+        ..listener(TLS_LISTENER, options.bind, options.tls_port, chains)
     })
 }
 

@@ -5,6 +5,7 @@ mod domains;
 mod endpoints;
 mod held;
 mod listener;
+mod part;
 mod routes;
 mod settle;
 
@@ -13,6 +14,7 @@ pub use domains::{Claim, Claims, LostHost, Names, claims};
 pub use endpoints::assignment;
 pub use held::held;
 pub use listener::{ListenerOptions, http_listener, tcp_listener, tls_listener};
+pub use part::Part;
 pub use routes::{ROUTE_CONFIGURATION, route_configuration};
 pub use settle::{Settled, settle};
 

@@ -1,9 +1,11 @@
 //! A whole replica's mind, executor and store, in a world where time and pods move only when told.
 
 mod api;
+mod failing;
 mod gone;
 mod later;
 mod outage;
+mod refused;
 mod store;
 mod world;
 

@@ -119,7 +119,7 @@ impl Replica {
                     self.jobs.push(Box::pin(async move { executor.run(job).await }));
                 }
                 Effect::Hang(node, session) => self.hung.push((node, session)),
-                Effect::Relay(..) | Effect::EndRelay => {}
+                Effect::Relay(..) | Effect::EndRelay | Effect::OfferAgain(_) => {}
                 Effect::Status(..) | Effect::Gone(_) | Effect::Happened(_) | Effect::Leading(_) => {}
             }
         }

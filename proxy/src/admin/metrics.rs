@@ -2,20 +2,18 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
-use zenvoy_shared::tls::{Live, TlsStatus};
+use zenvoy_shared::metrics::{Numbers, text_of};
+use zenvoy_shared::tls::Live;
 
 use super::View;
 use crate::node::Counts;
 use crate::session::SessionState;
-
-/// Of OpenMetrics text.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A count of one upstream's connections: name, help, which.
 type OfUpstream<T> = (&'static str, &'static str, fn(&Counts) -> T);
@@ -53,17 +51,13 @@ pub(super) fn text(view: &View) -> Result<String, fmt::Error> {
         view.holder.times().first_byte.clone(),
     );
     registry.register_collector(Box::new(Scrape::of(view)));
-    let mut text = String::new();
-    text::encode(&mut text, &registry)?;
-    Ok(text)
+    text_of(&registry)
 }
 
 /// The counts of one moment.
 #[derive(Debug)]
 struct Scrape {
-    /// Name, help, value.
-    gauges: Vec<(&'static str, &'static str, i64)>,
-    counters: Vec<(&'static str, &'static str, u64)>,
+    numbers: Numbers,
     upstreams: Vec<(String, Counts)>,
 }
 
@@ -75,60 +69,32 @@ impl Scrape {
             let (counts, _) = view.node.counts(&held.upstream);
             (held.upstream.to_string(), counts)
         });
-        let envoys = i64::try_from(view.node.envoys()).unwrap_or(i64::MAX);
-        let mut scrape = Self {
-            gauges: vec![
-                ("session_open", "1 while there is a session with a controller", open.into()),
-                ("table_received", "1 once a controller has sent the table", session.table_received.into()),
-                ("envoys", "Envoys that live beside this proxy", envoys),
-            ],
-            counters: vec![
-                ("sessions_opened", "Sessions opened", session.opened),
-                ("sessions_failed", "Sessions that broke and attempts that failed", session.failed),
-                ("envoy_flushes", "Flushes of Envoy's statistics taken in", view.node.flushes()),
-                ("accepted", "Connections accepted", view.accepts.accepted()),
-                ("accept_lost", "Connections gone before they could be accepted", view.accepts.lost()),
-                (
-                    "accept_exhausted",
-                    "Times that no connection could be accepted for want of files or memory",
-                    view.accepts.exhausted(),
-                ),
-            ],
-            upstreams: upstreams.collect(),
-        };
+        let upstreams = upstreams.collect();
+        let mut numbers = Numbers::default();
+        numbers.gauge("session_open", "1 while there is a session with a controller", open);
+        let help = "1 once a controller has sent the table";
+        numbers.gauge("table_received", help, session.table_received);
+        numbers.gauge("envoys", "Envoys that live beside this proxy", view.node.envoys());
+        numbers.counter("sessions_opened", "Sessions opened", session.opened);
+        let help = "Sessions that broke and attempts that failed";
+        numbers.counter("sessions_failed", help, session.failed);
+        let help = "Flushes of Envoy's statistics taken in";
+        numbers.counter("envoy_flushes", help, view.node.flushes());
+        numbers.counter("accepted", "Connections accepted", view.accepts.accepted());
+        let help = "Connections gone before they could be accepted";
+        numbers.counter("accept_lost", help, view.accepts.lost());
+        let help = "Times that no connection could be accepted for want of files or memory";
+        numbers.counter("accept_exhausted", help, view.accepts.exhausted());
         if let Some(tls) = view.tls.as_ref().map(Live::status) {
-            scrape.add_tls(&tls);
+            numbers.tls(&tls);
         }
-        scrape
-    }
-
-    fn add_tls(&mut self, tls: &TlsStatus) {
-        let not_after = i64::try_from(tls.not_after_unix.unwrap_or(0)).unwrap_or(i64::MAX);
-        self.gauges.extend([
-            ("tls_not_after_seconds", "The last moment of the own certificate, Unix time", not_after),
-            (
-                "tls_files_refused",
-                "1 while what the TLS files hold cannot be used",
-                tls.refused.is_some().into(),
-            ),
-        ]);
-        self.counters.extend([
-            ("tls_reloads", "Changes of the TLS files taken in", tls.reloads),
-            ("tls_reload_failures", "Changes of the TLS files that could not be used", tls.refusals),
-        ]);
+        Self { numbers, upstreams }
     }
 }
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        for (name, help, value) in &self.gauges {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            ConstGauge::new(*value).encode(metric)?;
-        }
-        for (name, help, value) in &self.counters {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            ConstCounter::new(*value).encode(metric)?;
-        }
+        self.numbers.encode(&mut encoder)?;
         for (name, help, count) in &NOW {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (upstream, counts) in &self.upstreams {

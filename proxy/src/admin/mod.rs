@@ -62,7 +62,7 @@ async fn ready(State(view): State<Arc<View>>) -> Response {
 
 async fn metrics(State(view): State<Arc<View>>) -> Response {
     match metrics::text(&view) {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, zenvoy_shared::metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -53,6 +53,10 @@ impl Envoys {
         self.alive.len() == 1 && self.alive.contains(&envoy)
     }
 
+    pub(super) fn ever(&self) -> bool {
+        self.ever
+    }
+
     pub(super) fn none_since(&self) -> Option<Instant> {
         self.none_since
     }

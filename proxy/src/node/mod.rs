@@ -187,7 +187,8 @@ impl Node {
         let count = books.envoys.count();
         books.activities.envoys(count);
         if seen != Seen::Known {
-            info!(envoys = count, ?seen, "an Envoy has connected");
+            let which = if seen == Seen::First { "the first since the start" } else { "another than before" };
+            info!(envoys = count, "an Envoy has connected: {which}");
         }
         if seen == Seen::Another {
             books.activities.replaced(now.at);
@@ -218,6 +219,11 @@ impl Node {
     /// How many flushes of Envoy's statistics were taken in.
     pub fn flushes(&self) -> u64 {
         self.lock().flushes
+    }
+
+    /// Whether an Envoy was ever here, since the proxy's start.
+    pub fn had_envoy(&self) -> bool {
+        self.lock().envoys.ever()
     }
 
     /// Since when no Envoy lives, if one ever did.

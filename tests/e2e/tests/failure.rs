@@ -1,5 +1,7 @@
 //! What cannot be woken fails its clients with the reason, soon, and is tried again; what is too much is refused.
 
+use std::net::TcpListener;
+
 use serde_json::Value;
 use zenvoy_e2e::cluster::Cluster;
 use zenvoy_e2e::http::{Answer, get};
@@ -91,6 +93,26 @@ fn a_connection_is_held_until_its_deadline_and_not_beyond_the_limit() {
         );
         zenvoy.audit().assert_one_wake("few", 1);
         load::together(&zenvoy.http(&few, "/"), 20).await.assert_all_served();
+    });
+}
+
+#[test]
+fn a_port_in_use_on_a_node_is_told_of_the_upstream_that_asks_for_it_until_it_is_free() {
+    in_namespace(async || {
+        let zenvoy = Installation::start(Mode::Listen).await;
+        let taken = TcpListener::bind(zenvoy.node.listener(5555)).expect("a port");
+        let queue = Backend::echo("queue", 5555);
+        queue.apply(&zenvoy.cluster).await;
+        told(&zenvoy.cluster, &queue, "RefusedByEnvoy").await;
+        drop(taken);
+        until::so("it is offered again and taken", async || {
+            load::once(&zenvoy.echo(5555)).await.result.is_ok()
+        })
+        .await;
+        until::so("nothing is wrong any more", async || {
+            queue.condition(&zenvoy.cluster).await.is_none_or(|condition| condition.status != "False")
+        })
+        .await;
     });
 }
 

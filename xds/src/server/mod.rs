@@ -119,6 +119,12 @@ impl Server {
         self.snapshot(&Group::default()).replace_all(changes);
     }
 
+    /// As [`Snapshot::offer_again`], for all groups.
+    pub fn offer_again(&self, type_url: &TypeUrl, name: &str) {
+        let groups: Vec<Snapshot> = lock(&self.shared.groups).values().cloned().collect();
+        groups.iter().for_each(|snapshot| snapshot.offer_again(type_url, name));
+    }
+
     /// As [`Snapshot::acked`], for the default group.
     pub fn acked(&self, type_url: &TypeUrl, name: &str) -> Vec<(String, Option<Version>)> {
         self.snapshot(&Group::default()).acked(type_url, name)

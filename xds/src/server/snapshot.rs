@@ -90,6 +90,18 @@ impl Snapshot {
         woken.iter().for_each(|line| line.waker.wake());
     }
 
+    /// Sends a resource again to each client that has refused it as it is served now, and to no other. Without this it is
+    /// sent again when it changes, or to a client that comes back: what was refused for a cause outside of it, as a
+    /// listener whose port was in use, may be taken later. Whoever calls this again and again lets more and more time pass.
+    pub fn offer_again(&self, type_url: &TypeUrl, name: &str) {
+        let woken: Vec<Arc<Line>> = {
+            let mut state = self.lock();
+            let woken = state.hub.offer_again(type_url, name);
+            woken.iter().filter_map(|id| state.lines.get(id).cloned()).collect()
+        };
+        woken.iter().for_each(|line| line.waker.wake());
+    }
+
     /// Names the version of a type instead of a hash of what is served of it (`None`: the hash again), from the next
     /// response on. In state of the world a client that comes back with this version is taken to have everything.
     pub fn set_type_version(&self, type_url: &TypeUrl, version: Option<Version>) {

@@ -5,25 +5,29 @@ mod table;
 mod terminal;
 mod waterfall;
 mod words;
+mod wrap;
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 use zenvoy_shared::id::UpstreamId;
 
 use self::plain::Lines;
-use self::table::{Colour, View};
+use self::table::{Colour, Room, View};
 use self::terminal::Terminal;
 use super::board::Board;
+use crate::out;
 
 /// A table is drawn at most this often, so that a storm of news does not flicker.
 const FRAME: Duration = Duration::from_millis(50);
 /// And at least this often: times pass.
 const REFRESH: Duration = Duration::from_secs(1);
-/// Lines of a terminal whose size is not known.
-const LINES: u16 = 24;
+/// Width and height of a terminal whose size is not known.
+const SIZE: (u16, u16) = (80, 24);
+/// Lines that stay free for what scrolls above the table, and for the cursor.
+const FREE: usize = 3;
 
 /// Shows the board until `stop`. `reached` says where clients reach each upstream.
 pub(super) async fn show(
@@ -44,8 +48,9 @@ pub(super) async fn show(
         let news =
             board.take_news().into_iter().flat_map(|news| words.of(news, &reached)).collect::<Vec<_>>();
         let view = View { rows: &rows, held: &held, reached: &reached, now_unix_ms: now_unix_ms() };
-        let height = terminal_size::terminal_size().map_or(LINES, |(_, height)| height.0);
-        let table = table::lines(&view, usize::from(height).saturating_sub(4).max(1), colour);
+        let size = terminal_size::terminal_size().map_or(SIZE, |(width, height)| (width.0, height.0));
+        let room = Room { width: size.0.into(), height: usize::from(size.1).saturating_sub(FREE) };
+        let table = table::lines(&view, room, colour);
         terminal.draw(&news, &table)?;
         if ends {
             return Ok(());
@@ -69,7 +74,8 @@ async fn lines(
         let ends = stop.is_cancelled();
         let news =
             board.take_news().into_iter().flat_map(|news| words.of(news, &reached())).collect::<Vec<_>>();
-        print(&news)?;
+        let text: String = news.iter().flat_map(|line| [line, "\n"]).collect();
+        out::print(&text)?;
         if ends {
             return Ok(());
         }
@@ -78,14 +84,6 @@ async fn lines(
             () = stop.cancelled() => {}
         }
     }
-}
-
-fn print(lines: &[String]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    for line in lines {
-        writeln!(out, "{line}")?;
-    }
-    out.flush()
 }
 
 fn now_unix_ms() -> u64 {

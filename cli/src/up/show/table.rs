@@ -1,4 +1,5 @@
-//! The table of the live view: one row an upstream. Pure.
+//! The table of the live view: one row an upstream, fit to the terminal. Where that is narrow, reasons of failures go below
+//! their rows first, then columns give way. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,21 @@ use zenvoy_controller::report::Status;
 use zenvoy_shared::id::UpstreamId;
 
 use super::words;
+use super::wrap::{cut, length, wrapped};
 
-const HEADINGS: [&str; 7] = ["UPSTREAM", "PHASE", "REACHED AT", "ACTIVATOR", "HELD", "LAST WAKE", "IDLE"];
+const HEADINGS: [&str; COLUMNS] =
+    ["UPSTREAM", "PHASE", "REACHED AT", "ACTIVATOR", "HELD", "LAST WAKE", "IDLE"];
+const COLUMNS: usize = 7;
+/// The column that says phase or failure.
+const PHASE: usize = 1;
+/// Which columns give way, the least needed first; upstream and phase stay.
+const GIVE_WAY: [usize; COLUMNS - 2] = [3, 5, 6, 4, 2];
+/// Between two columns.
+const GAP: usize = 2;
+/// In front of what stands below a row, where there is room for it.
+const INDENT: usize = 4;
+/// A reason takes no more lines than this.
+const REASON_LINES: usize = 3;
 
 /// Whether escape sequences for colours are understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,51 +46,153 @@ pub(super) struct View<'a> {
     pub(super) now_unix_ms: u64,
 }
 
-/// The lines of the table; beyond `most` rows, the last says how many more there are.
-pub(super) fn lines(view: &View<'_>, most: usize, colour: Colour) -> Vec<String> {
-    let mut cells: Vec<[String; 7]> = vec![HEADINGS.map(str::to_owned)];
-    let rows: Vec<_> = view.rows.iter().take(most).collect();
-    cells.extend(rows.iter().map(|(id, status)| row(view, id, status)));
-    let widths: Vec<usize> =
-        (0..7).map(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
-    let mut lines: Vec<String> = cells
-        .iter()
-        .enumerate()
-        .map(|(number, row)| {
-            let status = number.checked_sub(1).and_then(|at| rows.get(at)).map(|(_, status)| *status);
-            let padded = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
-                let cell = format!("{cell:<width$}");
-                match status {
-                    Some(status) if column == 1 => paint(&cell, status, colour),
-                    _ => cell,
-                }
-            });
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        })
-        .collect();
-    let more = view.rows.len() - rows.len();
+/// How much room there is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// In letters.
+    pub(super) width: usize,
+    /// In lines, the headings included; at least two are used.
+    pub(super) height: usize,
+}
+
+/// The lines of the table; beyond the room, the last says how many more upstreams there are.
+pub(super) fn lines(view: &View<'_>, room: Room, colour: Colour) -> Vec<String> {
+    let most = room.height.saturating_sub(1).max(1);
+    let rows: Vec<Row> = view.rows.iter().take(most).map(|(id, status)| Row::of(view, id, status)).collect();
+    let layout = Layout::fit(&rows, room.width);
+    let mut lines = vec![layout.headings()];
+    let mut shown = 0;
+    for row in &rows {
+        let block = layout.row(row, colour);
+        let is_last = shown + 1 == view.rows.len();
+        // The line that counts the rest needs room too, and one row is always shown.
+        if shown > 0 && lines.len() + block.len() + usize::from(!is_last) > room.height {
+            break;
+        }
+        lines.extend(block);
+        shown += 1;
+    }
+    let more = view.rows.len() - shown;
     if more > 0 {
-        lines.push(format!("... and {more} more"));
+        lines.push(cut(&format!("... and {more} more"), room.width));
     }
     lines
 }
 
-fn row(view: &View<'_>, id: &UpstreamId, status: &Status) -> [String; 7] {
-    let dash = || "-".to_owned();
-    let ago = |since: Option<u64>| since.map_or_else(dash, |since| words::ago(since, view.now_unix_ms));
-    let phase = match failure(status) {
-        Some(problem) => problem.reason.clone(),
-        None => words::phase(status.phase).to_owned(),
-    };
-    [
-        id.to_string(),
-        phase,
-        view.reached.get(id).cloned().unwrap_or_else(dash),
-        status.address.map_or_else(dash, |address| address.to_string()),
-        view.held.get(id).map_or_else(dash, ToString::to_string),
-        ago(status.last_wake_unix_ms),
-        ago(status.idle_since_unix_ms),
-    ]
+/// What is known of one upstream, as text.
+struct Row<'a> {
+    status: &'a Status,
+    cells: [String; COLUMNS],
+    failure: Option<&'a Problem>,
+}
+
+impl<'a> Row<'a> {
+    fn of(view: &View<'_>, id: &UpstreamId, status: &'a Status) -> Self {
+        let dash = || "-".to_owned();
+        let ago = |since: Option<u64>| since.map_or_else(dash, |since| words::ago(since, view.now_unix_ms));
+        let failure = failure(status);
+        let cells = [
+            id.to_string(),
+            failure.map_or_else(|| words::phase(status.phase).to_owned(), |problem| problem.reason.clone()),
+            view.reached.get(id).cloned().unwrap_or_else(dash),
+            status.address.map_or_else(dash, |address| address.to_string()),
+            view.held.get(id).map_or_else(dash, ToString::to_string),
+            ago(status.last_wake_unix_ms),
+            ago(status.idle_since_unix_ms),
+        ];
+        Self { status, cells, failure }
+    }
+}
+
+/// Where a failure's reason stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reasons {
+    InPlaceOfThePhase,
+    BelowTheRow,
+}
+
+/// Which columns are shown, how wide, and where reasons stand.
+struct Layout {
+    widths: Vec<(usize, usize)>,
+    reasons: Reasons,
+    width: usize,
+}
+
+impl Layout {
+    /// The fullest that fits; if none does, what is left is cut.
+    fn fit(rows: &[Row<'_>], width: usize) -> Self {
+        let mut layout = Self::of(rows, &[], Reasons::InPlaceOfThePhase, width);
+        for gone in 0..=GIVE_WAY.len() {
+            if layout.fits() {
+                return layout;
+            }
+            layout = Self::of(rows, &GIVE_WAY[..gone], Reasons::BelowTheRow, width);
+        }
+        layout
+    }
+
+    fn of(rows: &[Row<'_>], gone: &[usize], reasons: Reasons, width: usize) -> Self {
+        let mut layout = Self { widths: Vec::new(), reasons, width };
+        for column in (0..COLUMNS).filter(|column| !gone.contains(column)) {
+            let cells = rows.iter().map(|row| length(layout.cell(row, column)));
+            let widest = cells.chain([length(HEADINGS[column])]).max().unwrap_or(0);
+            layout.widths.push((column, widest));
+        }
+        layout
+    }
+
+    fn fits(&self) -> bool {
+        let gaps = GAP * self.widths.len().saturating_sub(1);
+        self.widths.iter().map(|(_, width)| width).sum::<usize>() + gaps <= self.width
+    }
+
+    fn cell<'r>(&self, row: &'r Row<'_>, column: usize) -> &'r str {
+        if column == PHASE && row.failure.is_some() && self.reasons == Reasons::BelowTheRow {
+            "failing"
+        } else {
+            &row.cells[column]
+        }
+    }
+
+    fn headings(&self) -> String {
+        let cells =
+            self.widths.iter().map(|(column, width)| (*column, format!("{:<width$}", HEADINGS[*column])));
+        self.line(cells, |cell| cell)
+    }
+
+    /// The lines of one upstream.
+    fn row(&self, row: &Row<'_>, colour: Colour) -> Vec<String> {
+        let cells = self
+            .widths
+            .iter()
+            .map(|(column, width)| (*column, format!("{:<width$}", self.cell(row, *column))));
+        let first = self.line(cells, |phase| paint(&phase, row.status, colour));
+        let Some(problem) = row.failure.filter(|_| self.reasons == Reasons::BelowTheRow) else {
+            return vec![first];
+        };
+        let said = problem.message.lines().next().unwrap_or_default();
+        let indent = INDENT.min(self.width / 4);
+        let said = wrapped(&format!("{}: {said}", problem.reason), self.width - indent);
+        let below = said.into_iter().take(REASON_LINES).map(|line| format!("{:indent$}{line}", ""));
+        std::iter::once(first).chain(below).collect()
+    }
+
+    /// Cells side by side, cut at the edge before colours are added.
+    fn line(
+        &self,
+        cells: impl Iterator<Item = (usize, String)>,
+        paint_phase: impl Fn(String) -> String,
+    ) -> String {
+        let (mut line, mut taken) = (String::new(), 0);
+        for (column, cell) in cells {
+            let gap = if taken > 0 { GAP.min(self.width.saturating_sub(taken)) } else { 0 };
+            let cell = cut(&cell, self.width.saturating_sub(taken + gap));
+            taken += gap + length(&cell);
+            line.push_str(&" ".repeat(gap));
+            line.push_str(&if column == PHASE { paint_phase(cell) } else { cell });
+        }
+        line.trim_end().to_owned()
+    }
 }
 
 /// Why connections are not served, if they are not.
@@ -117,10 +233,24 @@ mod tests {
         UpstreamId::new("local", "web", n)
     }
 
-    fn shown(rows: &BTreeMap<UpstreamId, Status>, most: usize, colour: Colour) -> Vec<String> {
+    fn shown(
+        rows: &BTreeMap<UpstreamId, Status>,
+        width: usize,
+        height: usize,
+        colour: Colour,
+    ) -> Vec<String> {
         let held = BTreeMap::from([(id(80), 12)]);
         let reached = BTreeMap::from([(id(80), "http://web.localhost:10000".into())]);
-        lines(&View { rows, held: &held, reached: &reached, now_unix_ms: 100_000 }, most, colour)
+        let view = View { rows, held: &held, reached: &reached, now_unix_ms: 100_000 };
+        lines(&view, Room { width, height }, colour)
+    }
+
+    fn failed() -> Status {
+        let message =
+            "web exited with status 3, 4 times in a row; tried again in 2s. Its last lines:\nno".into();
+        let problem = Problem { reason: "CrashLoop".into(), message };
+        let conditions = vec![Condition { kind: "Ready", holds: false, problem }];
+        Status { conditions, ..status(Phase::Waking) }
     }
 
     #[test]
@@ -130,24 +260,56 @@ mod tests {
             "UPSTREAM      PHASE   REACHED AT                  ACTIVATOR        HELD  LAST WAKE  IDLE",
             "local/web:80  waking  http://web.localhost:10000  127.0.0.1:20000  12    1m         -",
         ];
-        assert_eq!(shown(&rows, 9, Colour::None), expected);
-        assert!(shown(&rows, 9, Colour::Ansi)[1].contains("\x1b[33mwaking\x1b[0m"));
+        assert_eq!(shown(&rows, 200, 9, Colour::None), expected);
+        assert!(shown(&rows, 200, 9, Colour::Ansi)[1].contains("\x1b[33mwaking\x1b[0m"));
     }
 
     #[test]
     fn a_failure_stands_in_the_place_of_the_phase() {
-        let problem = Problem { reason: "CrashLoop".into(), message: String::new() };
-        let failed = Status {
-            conditions: vec![Condition { kind: "Ready", holds: false, problem }],
-            ..status(Phase::Waking)
-        };
-        assert!(shown(&BTreeMap::from([(id(80), failed)]), 9, Colour::None)[1].contains("CrashLoop"));
+        let lines = shown(&BTreeMap::from([(id(80), failed())]), 200, 9, Colour::None);
+        assert!(lines.len() == 2 && lines[1].contains("CrashLoop  http"), "{lines:?}");
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_reasons_go_below_and_then_columns_give_way() {
+        let rows = BTreeMap::from([(id(80), failed()), (id(81), status(Phase::Cold))]);
+        let expected = [
+            "UPSTREAM      PHASE    REACHED AT                  HELD  LAST WAKE  IDLE",
+            "local/web:80  failing  http://web.localhost:10000  12    1m         -",
+            "    CrashLoop: web exited with status 3, 4 times in a row; tried again in 2s. Its",
+            "    last lines:",
+            "local/web:81  cold     -                           -     1m         -",
+        ];
+        assert_eq!(shown(&rows, 85, 9, Colour::None), expected);
+        let narrow = shown(&rows, 52, 9, Colour::None);
+        assert_eq!(narrow[0], "UPSTREAM      PHASE    REACHED AT");
+        assert_eq!(shown(&rows, 30, 9, Colour::None)[0], "UPSTREAM      PHASE");
+        assert_eq!(shown(&rows, 10, 9, Colour::None)[1], "local/web…");
+    }
+
+    #[test]
+    fn no_line_is_wider_or_the_table_higher_than_the_terminal() {
+        let rows: BTreeMap<_, _> = (78..=90).map(|n| (id(n), failed())).collect();
+        for width in 1..150 {
+            for height in 6..20 {
+                let lines = shown(&rows, width, height, Colour::None);
+                assert!(lines.len() <= height, "{width} x {height}: {lines:?}");
+                assert!(lines.iter().all(|line| length(line) <= width), "{width}: {lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_colour_ends_where_its_cell_is_cut() {
+        let rows = BTreeMap::from([(id(80), status(Phase::Waking))]);
+        assert_eq!(shown(&rows, 18, 9, Colour::Ansi)[1], "local/web:80  \x1b[33mwak…\x1b[0m");
     }
 
     #[test]
     fn more_rows_than_fit_are_counted() {
         let rows = (1..=5).map(|n| (id(n), status(Phase::Cold))).collect();
-        let lines = shown(&rows, 2, Colour::None);
+        let lines = shown(&rows, 200, 4, Colour::None);
         assert_eq!((lines.len(), lines[3].as_str()), (4, "... and 3 more"));
+        assert_eq!(shown(&rows, 200, 6, Colour::None).len(), 6, "all fit");
     }
 }

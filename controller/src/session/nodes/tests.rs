@@ -113,7 +113,7 @@ fn demand_activity_a_new_session_and_a_resync_each_withdraw_a_proof() {
     };
     let withdraw: [&dyn Fn(&mut Nodes); 4] = [
         &|nodes| drop(nodes.demand(&node(1), demand(1))),
-        &|nodes| nodes.activity(&node(1), cart(), Activity::Active),
+        &|nodes| nodes.activity(&node(1), &cart(), Activity::Active),
         &|nodes| drop(nodes.open(node(1), epoch(), BTreeMap::new(), [])),
         &Nodes::drop_proofs,
     ];

@@ -13,10 +13,14 @@ use tokio_util::sync::CancellationToken;
 use zenvoy_shared::id::{Uid, WorkloadId};
 
 use super::config::{ProcessSpec, Readiness};
-use super::keeper::{Keeper, Kept};
+use super::keeper::{Keeper, Kept, Output};
 use super::placeholder;
 use super::probe::Probe;
 
+/// What is missing, and what was written, is told after so long without readiness for the first time, then ever more rarely...
+const TELL_AFTER: Duration = Duration::from_millis(250);
+/// ...and at least this often.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// After so long without readiness the log says what is missing.
 const REMIND_AFTER: Duration = Duration::from_secs(10);
 
@@ -25,6 +29,8 @@ const REMIND_AFTER: Duration = Duration::from_secs(10);
 pub(super) enum Event {
     /// The command runs.
     Started,
+    /// It takes no traffic yet: what it lacks, and what it wrote.
+    Unready(String),
     /// It takes traffic on these ports, by variable.
     Ready(BTreeMap<String, u16>),
 }
@@ -80,8 +86,10 @@ pub(super) async fn live(
         }
     };
     let _ = events.send((uid.clone(), Event::Started)).await;
+    let output = running.output();
+    let telling = Telling { uid: uid.clone(), output, events: events.clone() };
     let ready = async {
-        until_ready(&workload, &ports, &spec.readiness).await;
+        until_ready(&workload, &ports, &spec.readiness, &telling).await;
         let _ = events.send((uid.clone(), Event::Ready(ports.clone()))).await;
         std::future::pending::<()>().await;
     };
@@ -106,22 +114,48 @@ pub(super) async fn live(
     (uid, Ending { how, last_lines, ran: begun.elapsed() })
 }
 
-/// Until it may take traffic; what keeps it from that is logged once.
-async fn until_ready(workload: &WorkloadId, ports: &BTreeMap<String, u16>, readiness: &Readiness) {
-    let probe = Probe::default();
+/// Until it may take traffic. What keeps it from that is told now and then, and logged once.
+async fn until_ready(
+    workload: &WorkloadId,
+    ports: &BTreeMap<String, u16>,
+    readiness: &Readiness,
+    telling: &Telling,
+) {
+    let (probe, begun) = (Probe::default(), Instant::now());
     let ready = probe.ready(ports, readiness);
     tokio::pin!(ready);
-    tokio::select! {
-        () = &mut ready => return,
-        () = tokio::time::sleep(REMIND_AFTER) => {}
+    let (mut pause, mut reminded) = (TELL_AFTER, false);
+    loop {
+        tokio::select! {
+            () = &mut ready => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(TELL_AGAIN);
+        telling.unready(&probe.lacks()).await;
+        if begun.elapsed() >= REMIND_AFTER && !std::mem::replace(&mut reminded, true) {
+            let (WorkloadId { namespace, name, .. }, seconds) = (workload, begun.elapsed().as_secs());
+            tracing::warn!("{namespace}/{name} has run for {seconds} s and is not ready: {}", probe.lacks());
+        }
     }
-    let WorkloadId { namespace, name, .. } = workload;
-    tracing::warn!(
-        "{namespace}/{name} has run for {} s and is not ready: {}",
-        REMIND_AFTER.as_secs(),
-        probe.lacks()
-    );
-    ready.await;
+}
+
+/// Who tells what an instance lacks.
+struct Telling {
+    uid: Uid,
+    output: Output,
+    events: mpsc::Sender<(Uid, Event)>,
+}
+
+impl Telling {
+    /// It lacks this, and has written that.
+    async fn unready(&self, lacks: &str) {
+        let wrote = match self.output.lines().as_slice() {
+            [] => ". It wrote nothing".into(),
+            lines => format!(". Its last lines:\n{}", lines.join("\n")),
+        };
+        // Nobody listens only at the end.
+        let _ = self.events.send((self.uid.clone(), Event::Unready(format!("{lacks}{wrote}")))).await;
+    }
 }
 
 fn command(spec: &ProcessSpec, ports: &BTreeMap<String, u16>) -> Kept {

@@ -60,10 +60,17 @@ struct Instance {
 
 #[derive(Debug, PartialEq, Eq)]
 enum InstanceState {
-    Starting,
+    /// With what it lacks, as far as that was said.
+    Starting(String),
     /// Port by variable.
     Ready(BTreeMap<String, u16>),
     Stopping,
+}
+
+impl InstanceState {
+    fn is_starting(&self) -> bool {
+        matches!(self, Self::Starting(_))
+    }
 }
 
 impl Pool {
@@ -181,10 +188,19 @@ impl Pool {
         }
     }
 
+    /// This keeps an instance from being ready.
+    pub(super) fn unready(&mut self, uid: &Uid, said: String) {
+        let Some(instance) = self.instances.get_mut(uid) else { return };
+        if let InstanceState::Starting(known) = &mut instance.state {
+            *known = said;
+            self.topics.insert(Topic::Unready(instance.workload.clone()));
+        }
+    }
+
     /// An instance may take traffic.
     pub(super) fn ready(&mut self, uid: &Uid, ports: BTreeMap<String, u16>) {
         let Some(instance) = self.instances.get_mut(uid) else { return };
-        if instance.state != InstanceState::Starting {
+        if !instance.state.is_starting() {
             return;
         }
         instance.state = InstanceState::Ready(ports);
@@ -245,6 +261,11 @@ impl Pool {
     pub(super) fn next_fact(&mut self) -> Option<Fact> {
         Some(match self.topics.pop_first()? {
             Topic::Started(id) => Fact::Started(id),
+            Topic::Unready(id) => match self.lacks(&id) {
+                Some(said) => Fact::Unready(id, said),
+                // It is ready or gone meanwhile.
+                None => return self.next_fact(),
+            },
             Topic::Upstream(id) => match self.upstreams.get(&id) {
                 None => Fact::UpstreamGone(id),
                 Some(upstream) => {
@@ -264,6 +285,19 @@ impl Pool {
         })
     }
 
+    /// What keeps the instances of a workload from being ready; `None` when one is.
+    fn lacks(&self, id: &WorkloadId) -> Option<String> {
+        let mut lacks = None;
+        for (_, instance) in self.of(id) {
+            match &instance.state {
+                InstanceState::Ready(_) => return None,
+                InstanceState::Starting(said) if !said.is_empty() => lacks = Some(said.clone()),
+                InstanceState::Starting(_) | InstanceState::Stopping => {}
+            }
+        }
+        lacks
+    }
+
     fn endpoints(&self, id: &UpstreamId) -> Vec<Endpoint> {
         let Some(upstream) = self.upstreams.get(id) else { return Vec::new() };
         self.of(&upstream.workload)
@@ -272,7 +306,7 @@ impl Pool {
                     address: ([127, 0, 0, 1], *ports.get(&upstream.variable)?).into(),
                     pod: Some(uid.clone()),
                 }),
-                InstanceState::Starting | InstanceState::Stopping => None,
+                InstanceState::Starting(_) | InstanceState::Stopping => None,
             })
             .collect()
     }
@@ -296,7 +330,7 @@ impl Pool {
         let mut living: Vec<(bool, Uid)> = self
             .of(id)
             .filter(|(_, i)| is_current(i) && i.state != InstanceState::Stopping)
-            .map(|(uid, i)| (i.state == InstanceState::Starting, uid.clone()))
+            .map(|(uid, i)| (i.state.is_starting(), uid.clone()))
             .collect();
         outdated.iter().for_each(|uid| self.stop(uid));
         let Some((spec, replicas)) = wanted else { return };
@@ -318,7 +352,7 @@ impl Pool {
         }
         for _ in living.len()..replicas {
             let instance = Uid(ulid::Ulid::new().to_string());
-            let state = InstanceState::Starting;
+            let state = InstanceState::Starting(String::new());
             let started = Instance { workload: id.clone(), spec: spec.clone(), state };
             self.instances.insert(instance.clone(), started);
             self.steps.push_back(Step::Start { instance, workload: id.clone(), spec: spec.clone() });

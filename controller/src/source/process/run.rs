@@ -94,6 +94,7 @@ impl Source for ProcessSource {
                 Some(question) = self.questions.recv() => answer(&mut pool, question),
                 Some((uid, event)) = happened.recv() => match event {
                     Event::Started => pool.started(&uid),
+                    Event::Unready(said) => pool.unready(&uid, said),
                     Event::Ready(ports) => pool.ready(&uid, ports),
                 },
                 Some(ended) = running.tasks.join_next() => running.ended(&mut pool, ended)?,

@@ -7,6 +7,8 @@ use zenvoy_shared::id::{UpstreamId, WorkloadId};
 pub(super) enum Topic {
     /// For the timeline: before what follows from it.
     Started(WorkloadId),
+    /// What keeps a workload that starts from being ready.
+    Unready(WorkloadId),
     /// A workload's object: before the upstreams that stand on it.
     Workload(WorkloadId),
     /// An upstream's configuration, or that it is gone.

@@ -70,6 +70,16 @@ pub enum RulesBy {
     Nobody,
 }
 
+impl fmt::Display for RulesBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nft => "nft",
+            Self::Iptables => "iptables",
+            Self::Nobody => "somebody else",
+        })
+    }
+}
+
 impl FromStr for RulesBy {
     type Err = String;
 
@@ -86,8 +96,23 @@ impl FromStr for RulesBy {
 /// Rules could not be put in place. Nothing of them is left.
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
-    /// The program is missing or may not run.
-    #[error("run {program}: {source}; install it, or give --rules none and install the rules yourself")]
+    /// The program is missing.
+    #[error(
+        "{program} is not installed: install the package {package}, or give --rules {other}, or give --rules none and \
+         install the rules yourself; --mode listen needs no rules"
+    )]
+    Missing {
+        /// Which.
+        program: &'static str,
+        /// Where it usually is.
+        package: &'static str,
+        /// What does the same.
+        other: RulesBy,
+    },
+    /// The program may not run.
+    #[error(
+        "run {program}: {source}; give --rules none and install the rules yourself, or --mode listen, which needs none"
+    )]
     Run {
         /// Which.
         program: &'static str,
@@ -104,6 +129,19 @@ pub enum RulesError {
     },
 }
 
+impl RulesError {
+    fn of_start(program: &'static str, source: std::io::Error) -> Self {
+        if source.kind() != std::io::ErrorKind::NotFound {
+            return Self::Run { program, source };
+        }
+        let (package, other) = match program {
+            "nft" => ("nftables", RulesBy::Iptables),
+            _ => ("iptables", RulesBy::Nft),
+        };
+        Self::Missing { program, package, other }
+    }
+}
+
 /// Rules in the kernel; taken out when this is dropped.
 #[derive(Debug)]
 pub struct Rules {
@@ -114,13 +152,14 @@ pub struct Rules {
 impl Rules {
     /// Brings connections to `ranges` to the transparent socket on `port` of 127.0.0.1.
     pub fn install(by: RulesBy, ranges: &[ActivatorRange], port: u16) -> Result<Self, RulesError> {
-        let rules = Self { by, name: format!("zenvoy_{port}") };
+        let name = format!("zenvoy_{port}");
+        // Each puts them in place in one step: after a failure there is nothing to take out.
         match by {
-            RulesBy::Nft => nft::install(&rules.name, ranges, port)?,
-            RulesBy::Iptables => iptables::install(&rules.name, ranges, port)?,
+            RulesBy::Nft => nft::install(&name, ranges, port)?,
+            RulesBy::Iptables => iptables::install(&name, ranges, port)?,
             RulesBy::Nobody => {}
         }
-        Ok(rules)
+        Ok(Self { by, name })
     }
 }
 
@@ -139,7 +178,7 @@ impl Drop for Rules {
 
 /// Runs `program`, gives it `script`, and waits. It changes the kernel's tables in one step or not at all.
 fn run(program: &'static str, arguments: &[&str], script: &str) -> Result<(), RulesError> {
-    let failed = |source| RulesError::Run { program, source };
+    let failed = |source| RulesError::of_start(program, source);
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())

@@ -92,6 +92,24 @@ impl Hub {
         self.apply(changes)
     }
 
+    /// Sends a resource again to each stream that has refused it as it is served now: what was refused may be taken later,
+    /// as a listener whose port was in use. Returns the streams that have something to say since and had nothing before.
+    pub fn offer_again(&mut self, type_url: &TypeUrl, name: &str) -> Vec<StreamId> {
+        let Some(table) = self.tables.get_mut(type_url) else { return Vec::new() };
+        let Some(slot) = table.find(name) else { return Vec::new() };
+        let kind = (table.rank, type_url.clone());
+        let mut woken = Vec::new();
+        for (_, stream) in &mut self.streams {
+            let offered = stream
+                .subscription_mut(&kind)
+                .is_some_and(|subscription| subscription.offer_again(table, slot));
+            if offered && !std::mem::replace(&mut stream.woken, true) {
+                woken.push(StreamId(stream.key));
+            }
+        }
+        woken
+    }
+
     /// Names the version of a type from the next response on, instead of a hash of what a client is served of it. `None`
     /// returns to the hash. A client that comes back with this version in state of the world is taken to have all.
     pub fn set_type_version(&mut self, type_url: &TypeUrl, version: Option<Version>) {

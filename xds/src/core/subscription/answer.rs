@@ -72,6 +72,17 @@ impl Subscription {
         Some(answered)
     }
 
+    /// What the client has refused is to be sent again, though it has not changed: what it was refused for may be mended.
+    /// Whether that is so.
+    pub(in crate::core) fn offer_again(&mut self, table: &mut Table, slot: SlotId) -> bool {
+        let refused = self.held.get(&slot).is_some_and(|held| held.refused.is_some());
+        if refused {
+            self.refused_set = None;
+            self.force(table, slot);
+        }
+        refused
+    }
+
     /// The response on its way leaves the client with the set of this hash.
     pub(in crate::core) fn sends_set(&mut self, sum: u128) {
         self.sent_sum = sum;

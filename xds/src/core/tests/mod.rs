@@ -1,5 +1,6 @@
 //! The rules, one test each, on a hub with streams of either variant.
 
+mod again;
 mod applied;
 mod delta;
 mod hostile;

@@ -26,6 +26,7 @@ pub(super) async fn found(fleet: &mut Fleet, records: &mut Records) -> Vec<Strin
         ("drain-acks/", workloads * controllers),
         // A record for each workload at most, and one for the nodes.
         ("idle-votes/", (workloads + 1) * controllers),
+        ("refusals/", controllers),
         ("ports/by-address/", workloads),
     ] {
         let count = records.all(room).await.len();

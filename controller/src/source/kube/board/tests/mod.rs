@@ -85,6 +85,7 @@ fn kinds(facts: &[Fact]) -> Vec<&'static str> {
         Fact::Workload(..) => "workload",
         Fact::WorkloadGone(_) => "workload gone",
         Fact::Started(_) => "started",
+        Fact::Unready(..) => "unready",
         Fact::Complete => "complete",
     };
     facts.iter().map(name).collect()
