@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::Service as ServiceObject;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as KubeCondition, ObjectMeta};
 use kube::core::Selector;
 use serde_json::Value;
@@ -15,7 +13,7 @@ use zenvoy_shared::id::Uid;
 use super::config::{self, Configured, LAST_GOOD, Port};
 use super::crd;
 use super::good::LastGood;
-use super::objects::{UpstreamObject, WorkloadObject};
+use super::objects::{ServiceObject, SliceObject, UpstreamObject, WorkloadObject};
 use super::trouble;
 use crate::model::{Problem, WorkloadVersion};
 
@@ -202,7 +200,7 @@ pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 impl Slice {
     /// `None` for one of no Service, or of DNS names.
-    pub(super) fn read(object: EndpointSlice) -> Option<Self> {
+    pub(super) fn read(object: SliceObject) -> Option<Self> {
         let service = object.metadata.labels.as_ref()?.get(SERVICE_LABEL)?.clone();
         if object.address_type == "FQDN" {
             return None;

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service as ServiceObject;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::ApiResource;
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
@@ -19,7 +17,7 @@ use super::board::{Change, Room};
 use super::crd;
 use super::follow::{Ended, Watched, follow};
 use super::keep::{Key, SERVICE_LABEL, Service, Slice, Upstream, Workload};
-use super::objects::{UpstreamObject, WorkloadObject, built_in, kind_of};
+use super::objects::{ServiceObject, SliceObject, UpstreamObject, WorkloadObject, built_in, kind_of};
 
 /// A kind that is not served is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -87,9 +85,9 @@ async fn slices(ground: Ground) {
     let watched = Watched {
         what: "endpointslices".into(),
         server,
-        api: scope.api::<EndpointSlice>(client),
+        api: scope.api::<SliceObject>(client),
         config: watcher::Config::default().labels(SERVICE_LABEL),
-        read: |slice: EndpointSlice| (Key::of(&slice.metadata), Slice::read(slice)),
+        read: |slice: SliceObject| (Key::of(&slice.metadata), Slice::read(slice)),
         change: Change::Slice,
         listed: Change::Listed(Room::Slices),
     };
