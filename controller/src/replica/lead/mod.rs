@@ -30,6 +30,8 @@ pub(super) struct Led {
     pub(super) failing: BTreeMap<WorkloadId, String>,
     /// Workloads whose wake is open.
     waking: BTreeSet<WorkloadId>,
+    /// Workloads whose scale write of a wake is under way.
+    scaling: BTreeSet<WorkloadId>,
     /// Upstreams whose configuration asks for what is not there, with what was told last.
     pub(super) unserved: BTreeMap<UpstreamId, Problem>,
 }
@@ -159,6 +161,7 @@ impl Core {
 
     /// How a leader's job on a workload ended.
     pub(super) fn led_on(&mut self, workload: &WorkloadId, outcome: &Outcome) {
+        self.led.scaling.remove(workload);
         match outcome {
             Outcome::Scaled(_) => {
                 self.timelines.scaled(workload, self.now);

@@ -15,6 +15,11 @@ use crate::store::{Compare, Key, Txn, Write, encode};
 /// How long the watch may take to show what a scale write did before the object is looked at again.
 pub(in crate::replica) const SCALE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// In a storm of wakes, the record that one was scaled waits for the scale writes of the others: as long at a time...
+const NOTE_PAUSE: Duration = Duration::from_millis(100);
+/// ...and in all.
+const LONGEST_NOTE: Duration = Duration::from_secs(2);
+
 impl Core {
     pub(super) fn lead_wake(&mut self, workload: &WorkloadId, step: WakeStep, term: Term) -> Option<Job> {
         let view = self.inventory.view(workload);
@@ -29,9 +34,19 @@ impl Core {
         match step {
             WakeStep::Nothing => None,
             WakeStep::ScaleUp { replicas, resource_version, .. } => {
-                self.scale(workload, &resource_version.clone(), |resource_version| {
+                let job = self.scale(workload, &resource_version.clone(), |resource_version| {
                     Decided::ScaleUp(ScaleWrite { replicas, resource_version })
-                })
+                })?;
+                self.led.scaling.insert(workload.clone());
+                Some(job)
+            }
+            WakeStep::RecordScaled { .. }
+                if !self.led.scaling.is_empty() && self.open_for(workload) < LONGEST_NOTE =>
+            {
+                // Nobody waits for this record, and somebody does for each scale write.
+                let later = self.now.moment.after(NOTE_PAUSE);
+                self.later.by(Later::Subject(Subject::Workload(workload.clone())), later);
+                None
             }
             WakeStep::RecordScaled { at } => {
                 let record = with_state(wake, |record| {
