@@ -32,6 +32,7 @@ pub(super) async fn page(Extract(state): Extract<State>) -> Response {
 fn text_of(state: &State) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("zenvoy_controller");
     registry.register_collector(Box::new(Scrape::of(state)));
+    state.answers.register(&mut registry, &state.xds);
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
     Ok(text)
