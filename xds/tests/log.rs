@@ -64,12 +64,12 @@ async fn a_refusal_is_one_line_with_the_node_the_type_the_resources_and_the_clie
     tracing::subscriber::set_global_default(subscriber).expect("the only one");
     let server = Server::new();
     server.apply((0..12).map(|n| Change::set(CDS, format!("r{n:02}").as_str(), "bad")));
-    let refused = tokio::time::timeout(Duration::from_secs(30), refuse(&server, "no such thing"));
+    let refused = tokio::time::timeout(Duration::from_secs(30), refuse(&server, "no such\nthing"));
     refused.await.expect("within 30 s");
     let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("NACK")).collect();
     assert_eq!(lines.len(), 1, "{text}");
-    for word in ["WARN", "node-7", CDS, "r00, r01, ", "r09, and 2 more", "no such thing"] {
+    for word in ["WARN", "node-7", CDS, "r00, r01, ", "r09, and 2 more", "no such\\nthing"] {
         assert!(lines[0].contains(word), "{word} in {text}");
     }
 }

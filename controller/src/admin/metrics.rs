@@ -20,6 +20,7 @@ pub(super) async fn page(Extract(state): Extract<State>) -> Response {
     // All metrics, each named `zenvoy_controller_…`.
     let mut registry = Registry::with_prefix("zenvoy_controller");
     registry.register_collector(Box::new(Scrape::of(&state)));
+    state.answers.register(&mut registry, &state.xds);
     match text_of(&registry) {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -1,5 +1,6 @@
 //! Health, readiness, status and metrics over HTTP, for probes and people. In: what the parts know of themselves; out: text and JSON.
 
+mod answers;
 mod metrics;
 pub mod nodes;
 
@@ -18,6 +19,8 @@ use crate::model::Replica;
 use crate::port::Port;
 use crate::replica::Blocking;
 use crate::session::SessionService;
+
+pub use answers::Answers;
 
 /// What keeps a replica from serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +87,7 @@ pub struct State {
     xds: Server,
     sessions: SessionService,
     port: Port,
+    answers: Answers,
 }
 
 impl State {
@@ -95,8 +99,9 @@ impl State {
         xds: Server,
         sessions: SessionService,
         port: Port,
+        answers: Answers,
     ) -> Self {
-        Self { me, on, seen, xds, sessions, port }
+        Self { me, on, seen, xds, sessions, port, answers }
     }
 
     fn waits_for(&self) -> Vec<String> {

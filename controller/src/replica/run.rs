@@ -151,7 +151,11 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     if let Some(listener) = admin_listener {
         let on = admin::Parts { source: parts.source.describe(), store: parts.store.describe() };
         let seen = admin::Seen { lacks: lacks_state, blocking: blocking_state, standing: standing_state };
-        let state = admin::State::new(me.clone(), on, seen, xds.clone(), sessions.clone(), port.clone());
+        let answers = admin::Answers::default();
+        let counting = answers.clone().follow(xds.subscribe(), stop.clone());
+        tasks.spawn("the count of answers", done(counting));
+        let (me, sessions) = (me.clone(), sessions.clone());
+        let state = admin::State::new(me, on, seen, xds.clone(), sessions, port.clone(), answers);
         tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
     }
     tasks.spawn(

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use envoy_types::pb::google::rpc;
 use hyper_util::rt::TokioIo;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -83,11 +84,16 @@ impl Client {
 
     /// Subscribes as `node`, and waits for the first answer.
     pub(crate) async fn subscribe(&self, node: &str) -> Result<(), Status> {
-        let (to, requests) = mpsc::channel(1);
+        self.stream(node, type_url::CLUSTER).await?.next().await.map(drop)
+    }
+
+    /// Subscribes as `node` to all of a type.
+    pub(crate) async fn stream(&self, node: &str, type_url: &str) -> Result<Stream, Status> {
+        let (to, requests) = mpsc::channel(4);
         let node = Some(Node { id: node.into(), ..Node::default() });
         let request = DeltaDiscoveryRequest {
             node,
-            type_url: type_url::CLUSTER.into(),
+            type_url: type_url.into(),
             resource_names_subscribe: vec!["*".into()],
             ..DeltaDiscoveryRequest::default()
         };
@@ -95,8 +101,32 @@ impl Client {
         let mut client = AggregatedDiscoveryServiceClient::new(self.channel.clone());
         let answers =
             done("a stream", client.delta_aggregated_resources(ReceiverStream::new(requests))).await?;
-        let answer = done("an answer", answers.into_inner().message()).await?;
-        answer.map(drop).ok_or_else(|| Status::aborted("the stream ended"))
+        Ok(Stream { to, from: answers.into_inner() })
+    }
+}
+
+/// An xDS stream that answers as it is told.
+pub(crate) struct Stream {
+    to: mpsc::Sender<DeltaDiscoveryRequest>,
+    from: Streaming<DeltaDiscoveryResponse>,
+}
+
+impl Stream {
+    pub(crate) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
+        let response = done("an answer", self.from.message()).await?;
+        response.ok_or_else(|| Status::aborted("the stream ended"))
+    }
+
+    /// Says of a response that it is applied, or why it is not.
+    pub(crate) async fn answer(&self, response: &DeltaDiscoveryResponse, refusal: Option<&str>) {
+        let words = |message: &str| rpc::Status { message: message.into(), ..rpc::Status::default() };
+        let request = DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            error_detail: refusal.map(words),
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.to.send(request).await.expect("it stands");
     }
 }
 

@@ -4,6 +4,7 @@ mod client;
 mod world;
 
 use tonic::Code;
+use zenvoy_controller::translate::type_url;
 use zenvoy_e2e::pki::{Authority, Validity};
 use zenvoy_e2e::until;
 
@@ -156,4 +157,46 @@ async fn demand_beyond_a_nodes_quota_is_refused_with_the_reason() {
     let metrics = world.metrics().await;
     let line = "zenvoy_controller_demands_refused_total{reason=\"NodeDemandQuota\"} 1";
     assert!(metrics.lines().any(|found| found == line), "{metrics}");
+}
+
+/// Whether a line of the metrics is this.
+async fn counted(world: &World, line: &str) {
+    until::so(line, async || world.metrics().await.lines().any(|found| found == line)).await;
+}
+
+#[tokio::test]
+async fn what_nodes_apply_and_refuse_is_counted_by_type() {
+    let world = World::start().await;
+    let client = Client::connect(&world, Some(&world.authority.node("node-1")), &world.authority).await;
+    let mut session = client.session("node-1").await.expect("a session");
+    session.until_welcome().await;
+    counted(&world, "zenvoy_controller_xds_streams{type=\"envoy.config.cluster.v3.Cluster\"} 0").await;
+
+    let mut clusters = client.stream("node-1", type_url::CLUSTER).await.expect("a stream");
+    let response = clusters.next().await.expect("clusters");
+    counted(&world, "zenvoy_controller_xds_streams{type=\"envoy.config.cluster.v3.Cluster\"} 1").await;
+    clusters.answer(&response, Some("no such cluster")).await;
+    counted(&world, "zenvoy_controller_xds_nacks_total{type=\"envoy.config.cluster.v3.Cluster\"} 1").await;
+
+    let mut listeners = client.stream("node-1", type_url::LISTENER).await.expect("a stream");
+    let response = listeners.next().await.expect("listeners");
+    listeners.answer(&response, None).await;
+    let listener = "type=\"envoy.config.listener.v3.Listener\"";
+    counted(&world, &format!("zenvoy_controller_xds_ack_seconds_count{{{listener}}} 1")).await;
+    counted(&world, &format!("zenvoy_controller_xds_ack_seconds_bucket{{le=\"+Inf\",{listener}}} 1")).await;
+    let metrics = world.metrics().await;
+    assert!(
+        !metrics.contains("xds_ack_seconds_count{type=\"envoy.config.cluster"),
+        "it was refused: {metrics}"
+    );
+
+    // A type that a client makes up is no label of its own.
+    let mut made_up = client.stream("node-1", "type.example/made.up").await.expect("a stream");
+    let response = made_up.next().await.expect("nothing of it");
+    made_up.answer(&response, None).await;
+    counted(&world, "zenvoy_controller_xds_ack_seconds_count{type=\"other\"} 1").await;
+    assert!(!world.metrics().await.contains("made.up"));
+
+    drop((clusters, listeners, made_up));
+    counted(&world, "zenvoy_controller_xds_streams{type=\"envoy.config.cluster.v3.Cluster\"} 0").await;
 }

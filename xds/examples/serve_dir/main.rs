@@ -5,11 +5,14 @@
 //! ```
 //!
 //! Each `.yaml`, `.yml` or `.json` file holds one resource, a list of them, or a list under `resources`, written as in
-//! Envoy's own configuration, with `@type`. A file that cannot be read changes nothing until it is mended.
+//! Envoy's own configuration, with `@type`; hidden files do not count. While any file cannot be taken in nothing changes,
+//! and the log says which and why. SIGTERM or Ctrl-C: clients are sent elsewhere, then it ends.
 
+mod events;
 mod folder;
 mod protos;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,8 +20,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
-use zenvoy_xds::server::{Event, Server, incoming, transport};
+use tracing_subscriber::EnvFilter;
+use zenvoy_xds::server::{Server, incoming, transport};
+
+use crate::folder::Folder;
 
 #[derive(Parser)]
 #[command(about = "Serves the xDS resources in a folder, and follows its changes")]
@@ -35,10 +42,15 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // What clients do is said in this program's own words.
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zenvoy_xds=error"));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    let mut terminated = signal(SignalKind::terminate())?;
     let options = Options::parse();
     let protos = if options.protos.is_empty() { protos::of_envoy_types()? } else { options.protos };
-    let mut folder = folder::Folder::new(options.folder, protos::Protos::new(protos));
+    let mut folder = Folder::new(options.folder, protos::Protos::new(protos));
     let server = Server::builder().identifier("serve_dir").build();
     server.apply(folder.read().context("the first reading must succeed")?);
 
@@ -52,30 +64,40 @@ async fn main() -> anyhow::Result<()> {
 
     let mut events = server.subscribe();
     let mut look = tokio::time::interval(Duration::from_millis(500));
+    let mut said = String::new();
     loop {
         tokio::select! {
-            _ = look.tick() => match folder.read() {
-                Ok(changes) => server.apply(changes),
-                Err(error) => warn!("nothing is changed: {error:#}"),
-            },
-            Ok(event) = events.recv() => say(event),
+            _ = look.tick() => follow(&mut folder, &server, &mut said),
+            Ok(event) = events.recv() => events::say(event, &folder),
+            _ = terminated.recv() => break,
             stopped = tokio::signal::ctrl_c() => { stopped?; break }
         }
     }
+    info!("ending: clients are sent elsewhere");
     // First no new connection, so that clients whose streams end go elsewhere.
     let _ = end.send(());
     server.drain(Duration::from_secs(1)).await;
+    while let Ok(event) = events.try_recv() {
+        events::say(event, &folder);
+    }
     Ok(serving.await??)
 }
 
-fn say(event: Event) {
-    match event {
-        Event::Connected { node, .. } => info!(%node, "connected"),
-        Event::Disconnected { node, .. } => info!(%node, "disconnected"),
-        Event::Acked { node, type_url, resources, .. } => {
-            info!(%node, %type_url, "applied {}", resources.len());
+/// Serves what has changed. What keeps it from that is told once, until something else does, or all is well again.
+fn follow(folder: &mut Folder, server: &Server, said: &mut String) {
+    match folder.read() {
+        Ok(changes) => {
+            if !changes.is_empty() {
+                said.clear();
+            }
+            server.apply(changes);
         }
-        Event::Nacked { node, type_url, message, .. } => warn!(%node, %type_url, "refused: {message}"),
-        _ => {}
+        Err(error) => {
+            let error = format!("{error:#}");
+            if error != *said {
+                warn!("nothing is changed: {error}");
+                *said = error;
+            }
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! JSON of any message -> its encoding, by Envoy's own .proto files, of which only those needed are compiled.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs::ReadDir;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -58,10 +59,17 @@ impl Protos {
         Self { folders, known: BTreeSet::new(), pool: DescriptorPool::new() }
     }
 
-    /// Gets to know all types that these resources name, before they can be encoded.
-    pub(crate) fn learn(&mut self, resources: &[Value]) -> Result<()> {
+    /// Gets to know all types that the resources of these files name, before they can be encoded.
+    pub(crate) fn learn(&mut self, files: &[(&Path, Vec<Value>)]) -> Result<()> {
         let mut types = self.known.clone();
-        resources.iter().for_each(|resource| collect(resource, &mut types));
+        for (file, resources) in files {
+            let mut named = BTreeSet::new();
+            resources.iter().for_each(|resource| collect(resource, &mut named));
+            for kind in &named {
+                self.folder_of(kind).with_context(|| file.display().to_string())?;
+            }
+            types.extend(named);
+        }
         if types != self.known {
             self.pool = self.compile(&types)?;
             self.known = types;
@@ -75,27 +83,36 @@ impl Protos {
         let Some(Value::String(kind)) = fields.remove("@type") else { bail!("it has no `@type`") };
         let name =
             ["name", "cluster_name", "clusterName"].iter().find_map(|field| fields.get(*field)?.as_str());
-        let name = name.context("it has no name")?.to_owned();
+        let name = name.with_context(|| format!("a {} without a name", message_name(&kind)))?.to_owned();
+        let what = || format!("{} {name:?}", message_name(&kind));
         let message = self
             .pool
             .get_message_by_name(message_name(&kind))
-            .with_context(|| format!("unknown type {kind}"))?;
-        let message = DynamicMessage::deserialize(message, resource).with_context(|| name.clone())?;
+            .context("an unknown type")
+            .with_context(what)?;
+        let message = DynamicMessage::deserialize(message, resource).with_context(what)?;
         Ok((kind, name, message.encode_to_vec()))
     }
 
-    /// A file declares the package of its folder; so a type's name says where it is.
+    /// The folder, below those given, with a type's files, and its path there. A file declares the package of its folder;
+    /// so a type's name says where it is.
+    fn folder_of(&self, kind: &str) -> Result<(PathBuf, ReadDir)> {
+        let (package, _) = message_name(kind)
+            .rsplit_once('.')
+            .with_context(|| format!("{kind:?} is no type: it has no package"))?;
+        let path = PathBuf::from(package.replace('.', "/"));
+        let found = self.folders.iter().find_map(|folder| std::fs::read_dir(folder.join(&path)).ok());
+        Ok((path, found.with_context(|| format!("{kind:?} is an unknown type: no .proto files of it"))?))
+    }
+
     fn compile(&self, types: &BTreeSet<String>) -> Result<DescriptorPool> {
         let mut files = Vec::new();
         for kind in types {
-            let (package, _) = message_name(kind).rsplit_once('.').context("a type without a package")?;
-            let path = package.replace('.', "/");
-            let found = self.folders.iter().find_map(|folder| std::fs::read_dir(folder.join(&path)).ok());
-            let found = found.with_context(|| format!("no .proto files of {kind}"))?;
+            let (path, found) = self.folder_of(kind)?;
             for entry in found {
                 let name = entry?.file_name();
                 if name.to_string_lossy().ends_with(".proto") {
-                    files.push(PathBuf::from(&path).join(name));
+                    files.push(path.join(name));
                 }
             }
         }
@@ -105,7 +122,8 @@ impl Protos {
     }
 }
 
-fn message_name(type_url: &str) -> &str {
+/// The full name of a type's message.
+pub(crate) fn message_name(type_url: &str) -> &str {
     type_url.rsplit('/').next().unwrap_or(type_url)
 }
 

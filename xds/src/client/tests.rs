@@ -6,12 +6,15 @@ use std::future::{Ready, pending, ready};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
+use futures::StreamExt;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use hyper_util::rt::TokioIo;
+use prost::Message;
 use tokio::io::{copy_bidirectional, duplex};
 use tokio::sync::mpsc;
 use tonic::body::Body;
@@ -56,20 +59,61 @@ impl Service<http::Request<Body>> for Silent {
             )]);
             Ok::<_, Infallible>(Frame::<Bytes>::trailers(trailers))
         };
-        let body = Body::new(StreamBody::new(Box::pin(futures::stream::once(end))));
-        let mut response = http::Response::new(body);
-        let kind = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
-        ready(Ok(response))
+        ready(Ok(grpc(Body::new(StreamBody::new(Box::pin(futures::stream::once(end)))))))
     }
 }
 
+/// Sends its responses, and reads no request.
+#[derive(Clone)]
+struct Deaf;
+
+/// How many.
+const RESPONSES: usize = 20;
+
+impl NamedService for Deaf {
+    const NAME: &'static str = Silent::NAME;
+}
+
+impl Service<http::Request<Body>> for Deaf {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let response = DeltaDiscoveryResponse { type_url: "type".into(), ..Default::default() };
+        let message = response.encode_to_vec();
+        let mut frame = BytesMut::new();
+        frame.put_u8(0);
+        frame.put_u32(u32::try_from(message.len()).expect("short"));
+        frame.put_slice(&message);
+        let frame = frame.freeze();
+        let sent = futures::stream::iter((0..RESPONSES).map(move |_| Ok(Frame::data(frame.clone()))));
+        let unread = futures::stream::once(async move {
+            let _request = request;
+            pending::<Result<Frame<Bytes>, Infallible>>().await
+        });
+        ready(Ok(grpc(Body::new(StreamBody::new(Box::pin(sent.chain(unread)))))))
+    }
+}
+
+fn grpc(body: Body) -> http::Response<Body> {
+    let mut response = http::Response::new(body);
+    let kind = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
+}
+
 /// A connection of its own to a server; nothing goes through it any more after `life`, though both its ends stay open.
-async fn connect(
-    address: Endpoint,
-    server: Silent,
-    life: Duration,
-) -> Result<Channel, tonic::transport::Error> {
+async fn connect<S>(address: Endpoint, server: S, life: Duration) -> Result<Channel, tonic::transport::Error>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: NamedService + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
     let (near, mut client) = duplex(1 << 16);
     let (mut far, server_side) = duplex(1 << 16);
     let incoming = tokio_stream::once(Ok::<_, std::io::Error>(server_side));
@@ -141,5 +185,39 @@ async fn a_client_leaves_a_connection_that_nothing_goes_through_any_more() {
         next.expect("a stream") - first < life + Duration::from_secs(20),
         "a ping every 10 s, 5 s for its answer"
     );
+    running.abort();
+}
+
+/// Counts the responses.
+struct Counts(mpsc::UnboundedSender<()>);
+
+impl Handler for Counts {
+    fn set(&mut self, _: &TypeUrl, _: &str, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn remove(&mut self, _: &TypeUrl, _: &str) {}
+
+    fn done(&mut self, _: &TypeUrl) {
+        self.0.send(()).expect("the test listens");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_reads_on_while_the_server_takes_no_requests() {
+    // More than the server's window holds, so that no answer gets through.
+    let names = (0..50_000).map(|n| Arc::from(format!("name-{n:030}").as_str())).collect();
+    let state = ClientState::new(Node::default()).watch("type", Names::Only(names));
+    let client = Client::new(vec![Endpoint::from_static("http://server")], state).expect("an address");
+    let (counted, mut counts) = mpsc::unbounded_channel();
+    let running = tokio::spawn(async move {
+        client.run_over(&mut Counts(counted), |address| connect(address, Deaf, FOR_EVER)).await;
+    });
+    let all = async {
+        for _ in 0..RESPONSES {
+            counts.recv().await.expect("it runs");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("all of them");
     running.abort();
 }

@@ -63,7 +63,9 @@ impl Entry {
             }
             Some(message) => {
                 let names = named(&resources);
-                warn!(node = &*node, %type_url, count, names, message, ?after, "NACK");
+                // Quoted, so that a client's words stay on one line.
+                let refusal = message.as_str();
+                warn!(node = &*node, %type_url, count, names, refusal, ?after, "NACK");
                 self.snapshot.tell(|| Event::Nacked { group, node, type_url, resources, message, after });
             }
         }
