@@ -103,7 +103,12 @@ fn a_port_in_use_on_a_node_is_told_of_the_upstream_that_asks_for_it_until_it_is_
         let taken = TcpListener::bind(zenvoy.node.listener(5555)).expect("a port");
         let queue = Backend::echo("queue", 5555);
         queue.apply(&zenvoy.cluster).await;
-        told(&zenvoy.cluster, &queue, "RefusedByEnvoy").await;
+        until::so("the Service and an event tell it", async || {
+            let condition = queue.condition(&zenvoy.cluster).await;
+            let refused = condition.is_some_and(|condition| condition.reason == "RefusedByEnvoy");
+            refused && queue.event_reasons(&zenvoy.cluster).await.contains(&"RefusedByEnvoy".to_owned())
+        })
+        .await;
         drop(taken);
         until::so("it is offered again and taken", async || {
             load::once(&zenvoy.echo(5555)).await.result.is_ok()
