@@ -1,16 +1,20 @@
-//! The API server's side: one workload object, its pods, and a log of what watchers see of both.
+//! The API server's side: one workload object, its pods, further services, and a log of what watchers see of each.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
-use zenvoy_controller::model::{Endpoint, Fact, WorkloadFacts, WorkloadVersion};
+use zenvoy_controller::model::{Endpoint, Fact, Problem, WorkloadFacts, WorkloadVersion};
 use zenvoy_controller::source::{Pod as LivingPod, ScaleError, ScaleWrite, Scaler};
 use zenvoy_shared::id::{Uid, UpstreamId, WorkloadId};
+
+use crate::rules::Rules;
+use crate::watchdog::Watchdog;
 
 pub(crate) fn cart() -> UpstreamId {
     UpstreamId::new("shop", "cart", 80)
@@ -40,19 +44,34 @@ pub(crate) struct State {
     born: Pod,
     pub(crate) objects: Vec<Fact>,
     pub(crate) endpoints: Vec<Fact>,
-    /// Writes 0 -> n since replicas were 0 the last time; never above 1 (I1).
-    pub(crate) ups: u32,
+    /// Services that come and go.
+    pub(crate) services: Vec<Fact>,
     pub(crate) scaled_up: u32,
     pub(crate) scaled_down: u32,
     /// The next scale write is carried out but not answered.
     pub(crate) unanswered: bool,
+    /// A quota has no room: no pod may be asked for.
+    pub(crate) refuses: bool,
 }
 
-#[derive(Debug, Clone)]
-pub(crate) struct SimApi(Arc<Mutex<State>>);
+/// How far a replica's watches have come.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    objects: AtomicUsize,
+    endpoints: AtomicUsize,
+}
 
-impl Default for SimApi {
-    fn default() -> Self {
+/// One replica's way to the API server.
+#[derive(Debug, Clone)]
+pub(crate) struct SimApi {
+    state: Arc<Mutex<State>>,
+    watched: Arc<Watched>,
+    watchdog: Watchdog,
+    rules: Rules,
+}
+
+impl SimApi {
+    pub(crate) fn new(rules: Rules, watchdog: Watchdog) -> Self {
         let mut state = State {
             replicas: 0,
             version: 1,
@@ -62,21 +81,53 @@ impl Default for SimApi {
             born: 0,
             objects: Vec::new(),
             endpoints: Vec::new(),
-            ups: 0,
+            services: Vec::new(),
             scaled_up: 0,
             scaled_down: 0,
             unanswered: false,
+            refuses: false,
         };
         state.log_object();
         state.log_endpoints();
-        Self(Arc::new(Mutex::new(state)))
+        Self { state: Arc::new(Mutex::new(state)), watched: Arc::default(), watchdog, rules }
+    }
+
+    /// Another replica's way.
+    pub(crate) fn another(&self) -> Self {
+        Self { watched: Arc::default(), ..self.clone() }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("not poisoned")
+    }
+
+    /// The next that the replica's watch of the object brings.
+    pub(crate) fn next_object(&self) -> Option<Fact> {
+        next(&self.state().objects, &self.watched.objects)
+    }
+
+    /// The next that its watch of the endpoints brings.
+    pub(crate) fn next_endpoints(&self) -> Option<Fact> {
+        next(&self.state().endpoints, &self.watched.endpoints)
+    }
+
+    /// Without rule G1: what its watches have brought stands for what is.
+    fn cached(&self) -> (WorkloadFacts, Vec<LivingPod>) {
+        let state = self.state();
+        let last = |log: &[Fact], at: &AtomicUsize| log[at.load(Ordering::Relaxed).saturating_sub(1)].clone();
+        let Fact::Workload(_, facts) = last(&state.objects, &self.watched.objects) else { unreachable!() };
+        let Fact::Endpoints(_, ready) = last(&state.endpoints, &self.watched.endpoints) else {
+            unreachable!()
+        };
+        let pods = ready.into_iter().filter_map(|endpoint| endpoint.pod);
+        (facts, pods.map(|uid| LivingPod { uid, terminating: false }).collect())
     }
 }
 
-impl SimApi {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("not poisoned")
-    }
+fn next(log: &[Fact], at: &AtomicUsize) -> Option<Fact> {
+    let fact = log.get(at.load(Ordering::Relaxed))?.clone();
+    at.fetch_add(1, Ordering::Relaxed);
+    Some(fact)
 }
 
 impl State {
@@ -167,28 +218,34 @@ fn uid(pod: Pod) -> Uid {
 impl Scaler for SimApi {
     async fn read(&self, _: &WorkloadId) -> Result<Option<WorkloadFacts>, ScaleError> {
         turn().await;
-        Ok(Some(self.state().facts()))
+        Ok(Some(if self.rules.quorum_reads { self.state().facts() } else { self.cached().0 }))
     }
 
     async fn scale(&self, workload: &WorkloadId, write: &ScaleWrite) -> Result<String, ScaleError> {
         turn().await;
         let mut state = self.state();
-        if write.resource_version != state.version.to_string() {
+        let compares = if write.replicas > 0 { self.rules.seen_at_zero } else { self.rules.pinned };
+        if compares && write.resource_version != state.version.to_string() {
             return Err(ScaleError::Conflict(workload.clone()));
         }
+        if write.replicas > 0 && state.refuses {
+            let problem = Problem { reason: "QuotaExceeded".into(), message: "no room for a pod".into() };
+            return Err(ScaleError::Refused { workload: workload.clone(), problem });
+        }
         if state.replicas == 0 && write.replicas > 0 {
-            state.ups += 1;
             state.scaled_up += 1;
+            self.watchdog.scaled_up();
         }
         if write.replicas == 0 {
-            state.ups = 0;
             state.scaled_down += 1;
+            self.watchdog.scaled_down();
         }
         state.replicas = write.replicas;
         state.version += 1;
         state.generation += 1;
         state.log_object();
         if std::mem::take(&mut state.unanswered) {
+            self.watchdog.lacks_answers();
             return Err(ScaleError::Unavailable { workload: workload.clone(), reason: "no answer".into() });
         }
         Ok(state.version.to_string())
@@ -196,6 +253,9 @@ impl Scaler for SimApi {
 
     async fn pods(&self, _: &WorkloadId) -> Result<Vec<LivingPod>, ScaleError> {
         turn().await;
+        if !self.rules.quorum_reads {
+            return Ok(self.cached().1);
+        }
         let state = self.state();
         let pods = state.pods.iter();
         Ok(pods

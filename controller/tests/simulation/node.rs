@@ -1,9 +1,9 @@
-//! One node: an Envoy whose worker may be late, the proxy beside it, and the clients on it.
+//! One node: an Envoy whose worker may be late, the proxy beside it, and the clients on it. Either may start anew.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use zenvoy_controller::replica::{Said, SessionId};
+use zenvoy_controller::replica::{Routes, Said, SessionId};
 use zenvoy_controller::session::{Activity, Demand, Moment};
 use zenvoy_shared::id::{DrainId, NodeEpoch};
 
@@ -25,12 +25,19 @@ pub(crate) enum Verdict {
     None,
     Hold(Option<DrainId>),
     Forward(Vec<Pod>),
+    /// With this reason.
+    Fail(String),
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     pub(crate) session: Option<(usize, SessionId)>,
-    pub(crate) welcomed: bool,
+    /// The replica that its Envoy's ADS goes to; the session's, unless rule N1 is off.
+    pub(crate) ads: usize,
+    /// What it was welcomed to.
+    pub(crate) welcomed: Option<Routes>,
+    /// It said goodbye, and has not come back.
+    pub(crate) gone: bool,
     epoch: u32,
     pub(crate) main: To,
     pub(crate) worker: To,
@@ -45,6 +52,8 @@ pub(crate) struct Node {
     /// What the session carries to its replica, in order.
     pub(crate) outbox: Vec<Said>,
     pub(crate) served: u32,
+    /// Connections that were answered with a reason.
+    pub(crate) failed: u32,
     /// Its Envoy's worker is stalled.
     pub(crate) stalled: bool,
 }
@@ -69,7 +78,9 @@ impl Node {
 
     pub(crate) fn opens(&mut self, replica: usize, session: SessionId) {
         self.session = Some((replica, session));
-        self.welcomed = false;
+        self.ads = replica;
+        self.gone = false;
+        self.welcomed = None;
         self.asked = None;
         self.said_demand = self.held > 0;
         self.said_active = Some(self.is_active());
@@ -83,20 +94,43 @@ impl Node {
 
     pub(crate) fn breaks(&mut self) {
         self.session = None;
-        self.welcomed = false;
+        self.welcomed = None;
         self.asked = None;
         self.outbox.clear();
     }
 
-    /// Rule N5: another start of the proxy; its own connections are lost, and it knows nothing.
+    /// Rule N5: another start of both; all connections through them are lost, and they know nothing.
     pub(crate) fn restarts(&mut self) {
         let epoch = self.epoch + 1;
-        *self = Self { epoch, served: self.served + self.held, ..Self::default() };
+        *self = Self { epoch, served: self.served + self.held, failed: self.failed, ..Self::default() };
+    }
+
+    /// Another start of the proxy alone: what it held is lost. Envoy goes on with what it has, its worker late or not, and
+    /// so do its connections to pods.
+    pub(crate) fn proxy_restarts(&mut self) {
+        self.breaks();
+        self.epoch += 1;
+        self.served += std::mem::take(&mut self.held);
+        self.proxy = Verdict::None;
+        self.said_active = None;
+    }
+
+    /// Rule N4: once nothing runs through it any more, Envoy ends and the proxy says goodbye.
+    pub(crate) fn leaves(&mut self) -> bool {
+        if self.session.is_none() || self.is_active() || self.gone {
+            return false;
+        }
+        let session = self.session;
+        self.restarts();
+        self.session = session;
+        self.gone = true;
+        self.outbox.push(Said::Goodbye);
+        true
     }
 
     /// Says what has changed, if somebody listens.
     pub(crate) fn say(&mut self) {
-        if self.session.is_none() {
+        if self.session.is_none() || self.gone {
             return;
         }
         let holds = self.held > 0;
@@ -134,9 +168,22 @@ impl Node {
                 self.held += 1;
                 None
             }
+            (To::Activator, Verdict::Fail(_)) => {
+                self.failed += 1;
+                None
+            }
             // No such cluster or listener yet: refused, and the client tries again.
             (To::Nowhere, _) | (To::Activator, Verdict::None) => None,
         }
+    }
+
+    /// Everything held is answered with the reason, if there is one.
+    pub(crate) fn fails(&mut self) -> bool {
+        let fails = matches!(&self.proxy, Verdict::Fail(reason) if !reason.is_empty()) && self.held > 0;
+        if fails {
+            self.failed += std::mem::take(&mut self.held);
+        }
+        fails
     }
 
     /// A held connection is released to a pod.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use prost::Message;
-use zenvoy_controller::execute::{Executor, JobDone};
+use zenvoy_controller::execute::{Decided, Executor, Job, JobDone};
 use zenvoy_controller::leader::take_over;
 use zenvoy_controller::model::{Fact, Replica as Me, Target, Term, UpstreamFacts, UpstreamSpec};
 use zenvoy_controller::replica::{Core, CoreOptions, Effect, Event, Now, SessionId, Switch, ToNode};
@@ -19,10 +19,12 @@ use zenvoy_controller::translate::{ListenerOptions, Names, type_url};
 use zenvoy_shared::id::{ControllerId, NodeId};
 use zenvoy_shared::proto::held_upstream::Verdict as WireVerdict;
 use zenvoy_shared::proto::{HELD_UPSTREAM, HeldUpstream};
+use zenvoy_xds::core::Change;
 
 use crate::api::{Pod, SimApi, cart, pod_at, workload};
 use crate::node::{To, Verdict};
 use crate::store::SimStore;
+use crate::watchdog::QUARANTINE;
 
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -36,16 +38,26 @@ pub(crate) struct Served {
 pub(crate) struct Replica {
     me: Me,
     /// How its jobs ended.
-    pub(crate) log: Vec<String>,
+    pub(crate) log: Vec<JobDone>,
     pub(crate) core: Core,
     executor: Executor,
-    jobs: Vec<Running<JobDone>>,
+    /// With what each does.
+    jobs: Vec<(String, Running<JobDone>)>,
     taking_over: Option<Running<Option<Term>>>,
     watched: usize,
-    objects: usize,
-    endpoints: usize,
+    services: usize,
+    store: SimStore,
+    api: SimApi,
     pub(crate) lease: Option<LeaseId>,
+    /// The lease that it takes to have ended, and that the store may still have.
+    pub(crate) given_up: Option<LeaseId>,
     pub(crate) served: Served,
+    /// The same for nodes with activator routes only.
+    pub(crate) relayed: Served,
+    pub(crate) leads: bool,
+    /// It does not run, and what it is told waits.
+    pub(crate) paused: bool,
+    inbox: VecDeque<Event>,
     pub(crate) told: VecDeque<(NodeId, SessionId, ToNode)>,
     pub(crate) awaited: Vec<(NodeId, Switch)>,
     pub(crate) hung: Vec<(NodeId, SessionId)>,
@@ -59,21 +71,24 @@ impl Replica {
             id: ControllerId(format!("replica-{number}")),
             address: String::new(),
             version: String::new(),
-            protocol_level: 1,
+            // Some are of the version before, which reads votes in one record only.
+            protocol_level: if number.is_multiple_of(5) { 1 } else { 2 },
             unknown: serde_json::Map::new(),
         };
         let bind = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let core = Core::new(CoreOptions {
             me: me.clone(),
             pool: "127.0.0.1:20000-20009".parse().expect("a pool"),
-            quarantine: Duration::from_secs(600),
+            quarantine: QUARANTINE,
             listeners: ListenerOptions { bind, http_port: 10_000, tls_port: 10_443 },
             names: Names::default(),
             max_offers: 8,
             quota: DemandQuota::default(),
         });
+        let (store, api) = (store.another(), api.another());
         let executor = Executor::new(Arc::new(store.clone()), Arc::new(api.clone()));
         let lease = store.lease();
+        let snapshot = store.snapshot(Room::All);
         let mut replica = Self {
             me,
             log: Vec::new(),
@@ -82,21 +97,27 @@ impl Replica {
             jobs: Vec::new(),
             taking_over: None,
             watched: store.state().log.len(),
-            objects: 0,
-            endpoints: 0,
+            services: 0,
+            store: store.clone(),
+            api: api.clone(),
             lease: Some(lease),
+            given_up: None,
             served: Served::default(),
+            relayed: Served::default(),
+            leads: false,
+            paused: false,
+            inbox: VecDeque::new(),
             told: VecDeque::new(),
             awaited: Vec::new(),
             hung: Vec::new(),
             lags: false,
         };
-        replica.event(Event::Store(WatchEvent::Resync(store.snapshot(Room::All))), now);
+        replica.event(Event::Store(WatchEvent::Resync(snapshot)), now);
         replica.event(Event::Lease(Some(lease)), now);
         let spec = UpstreamSpec { idle_after: Duration::from_secs(1), ..UpstreamSpec::default() };
         let facts = UpstreamFacts { spec, target: Target::Workload(workload()), created: 0 };
         replica.event(Event::Fact(Fact::Upstream(cart(), facts)), now);
-        while replica.see_object(api, now) || replica.see_endpoints(api, now) {}
+        while replica.see_object(now) || replica.see_endpoints(now) || replica.see_service(now) {}
         replica.event(Event::Fact(Fact::Complete), now);
         replica
     }
@@ -104,67 +125,104 @@ impl Replica {
     pub(crate) fn event(&mut self, event: Event, now: Now) {
         for effect in self.core.handle(event, now) {
             match effect {
-                Effect::Publish(changes) => {
-                    for change in changes {
-                        self.publish(
-                            &change.type_url.0,
-                            change.content.map(|content| content.bytes().clone()),
-                        );
-                    }
-                }
+                Effect::Publish(changes) => publish(&mut self.served, changes),
+                Effect::Relay(changes) => publish(&mut self.relayed, changes),
+                Effect::EndRelay => self.relayed = Served::default(),
+                Effect::Leading(leads) => self.leads = leads,
                 Effect::Tell(node, session, message) => self.told.push_back((node, session, message)),
                 Effect::AwaitApplied(node, switch) => self.awaited.push((node, switch)),
                 Effect::Start(job) => {
                     let executor = self.executor.clone();
-                    self.jobs.push(Box::pin(async move { executor.run(job).await }));
+                    let what = what(&job);
+                    self.jobs.push((what, Box::pin(async move { executor.run(job).await })));
                 }
                 Effect::Hang(node, session) => self.hung.push((node, session)),
-                Effect::Relay(..) | Effect::EndRelay | Effect::OfferAgain(_) => {}
-                Effect::Status(..) | Effect::Gone(_) | Effect::Happened(_) | Effect::Leading(_) => {}
+                Effect::Status(..) | Effect::Gone(_) | Effect::Happened(_) | Effect::OfferAgain(_) => {}
             }
         }
     }
 
-    fn publish(&mut self, type_url: &str, content: Option<bytes::Bytes>) {
-        let Some(content) = content else { return };
-        if type_url == type_url::ENDPOINTS {
-            let assignment =
-                envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment::decode(content);
-            self.served.envoy = to(&assignment.expect("an assignment"));
-        } else if type_url == HELD_UPSTREAM {
-            self.served.proxy = verdict(HeldUpstream::decode(content).expect("a held upstream"));
+    /// Something that reaches it at once, or when it runs again.
+    pub(crate) fn hears(&mut self, event: Event, now: Now) {
+        if self.paused || !self.inbox.is_empty() {
+            self.inbox.push_back(event);
+        } else {
+            self.event(event, now);
         }
+    }
+
+    /// The next that has waited for it.
+    pub(crate) fn catch_up(&mut self, now: Now) -> bool {
+        let event = self.inbox.pop_front();
+        event.map(|event| self.event(event, now)).is_some()
     }
 
     // === what it sees, with a lag ===
 
-    pub(crate) fn watch(&mut self, store: &SimStore, now: Now) -> bool {
-        let step = store.state().log.get(self.watched).cloned();
+    pub(crate) fn watch(&mut self, now: Now) -> bool {
+        if self.store.is_away() {
+            return false;
+        }
+        let step = self.store.state().log.get(self.watched).cloned();
         let Some(step) = step else { return false };
         self.watched += 1;
         self.event(Event::Store(step), now);
         true
     }
 
-    pub(crate) fn resync(&mut self, store: &SimStore, now: Now) {
-        self.watched = store.state().log.len();
-        self.event(Event::Store(WatchEvent::Resync(store.snapshot(Room::All))), now);
+    pub(crate) fn resync(&mut self, now: Now) {
+        self.watched = self.store.state().log.len();
+        self.event(Event::Store(WatchEvent::Resync(self.store.snapshot(Room::All))), now);
     }
 
-    pub(crate) fn see_object(&mut self, api: &SimApi, now: Now) -> bool {
-        let fact = api.state().objects.get(self.objects).cloned();
+    pub(crate) fn see_object(&mut self, now: Now) -> bool {
+        let fact = self.api.next_object();
+        fact.map(|fact| self.event(Event::Fact(fact), now)).is_some()
+    }
+
+    pub(crate) fn see_endpoints(&mut self, now: Now) -> bool {
+        let fact = self.api.next_endpoints();
+        fact.map(|fact| self.event(Event::Fact(fact), now)).is_some()
+    }
+
+    pub(crate) fn see_service(&mut self, now: Now) -> bool {
+        let fact = self.api.state().services.get(self.services).cloned();
         let Some(fact) = fact else { return false };
-        self.objects += 1;
+        self.services += 1;
         self.event(Event::Fact(fact), now);
         true
     }
 
-    pub(crate) fn see_endpoints(&mut self, api: &SimApi, now: Now) -> bool {
-        let fact = api.state().endpoints.get(self.endpoints).cloned();
-        let Some(fact) = fact else { return false };
-        self.endpoints += 1;
-        self.event(Event::Fact(fact), now);
+    // === its store ===
+
+    pub(crate) fn has_store(&self) -> bool {
+        !self.store.is_away()
+    }
+
+    /// Nothing reaches the store, or all does again; a lease that was given up is followed by another.
+    pub(crate) fn store_goes(&mut self, away: bool, now: Now) {
+        self.store.goes(away);
+        if !away && self.lease.is_none() {
+            let lease = self.store.lease();
+            self.lease = Some(lease);
+            self.hears(Event::Lease(Some(lease)), now);
+        }
+    }
+
+    /// It was not heard for so long that its lease must be taken to have ended.
+    pub(crate) fn gives_up_lease(&mut self, now: Now) -> bool {
+        let Some(lease) = self.lease.take() else { return false };
+        self.store_has_ended();
+        self.given_up = Some(lease);
+        self.hears(Event::Lease(None), now);
         true
+    }
+
+    /// The store ends the lease that was given up.
+    pub(crate) fn store_has_ended(&mut self) {
+        if let Some(lease) = self.given_up.take() {
+            self.store.end_lease(lease);
+        }
     }
 
     pub(crate) fn tick(&mut self, now: Now) {
@@ -179,17 +237,30 @@ impl Replica {
             return false;
         }
         let at = pick % self.jobs.len();
-        if let Poll::Ready(done) = self.jobs[at].as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if let Poll::Ready(done) = self.jobs[at].1.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             drop(self.jobs.swap_remove(at));
-            self.log.push(format!("{}: {:?}: {:?}", self.me.id, done.subject, done.outcome));
+            let JobDone { subject, outcome, .. } = done.clone();
+            self.log.push(JobDone { subject, outcome, written: Vec::new() });
             self.event(Event::Done(done), now);
         }
         true
     }
 
+    /// Whether a job that does this is under way.
+    pub(crate) fn is_about_to(&self, does: &str) -> bool {
+        self.jobs.iter().any(|(what, _)| what == does)
+    }
+
+    /// Carries out the job that does this, to its end.
+    pub(crate) fn does(&mut self, does: &str, now: Now) {
+        while let Some(at) = self.jobs.iter().position(|(what, _)| what == does) {
+            self.step_job(at, now);
+        }
+    }
+
     /// Begins to take the term over: the Lease said it may.
-    pub(crate) fn candidate(&mut self, store: &SimStore) {
-        let (store, me) = (store.clone(), self.me.clone());
+    pub(crate) fn candidate(&mut self) {
+        let (store, me) = (self.store.clone(), self.me.clone());
         self.taking_over = Some(Box::pin(async move { take_over(&store, &me).await.ok().flatten() }));
     }
 
@@ -202,6 +273,31 @@ impl Replica {
             }
         }
         true
+    }
+}
+
+/// What a leader's decision is.
+fn what(job: &Job) -> String {
+    match job {
+        Job::Decide { decided: Decided::ScaleUp(_), .. } => "scale up".into(),
+        Job::Decide { decided: Decided::Commit(_), .. } => "commit".into(),
+        Job::Decide { decided: Decided::ScaleDown(_), .. } => "scale down".into(),
+        _ => String::new(),
+    }
+}
+
+/// What changes of the one upstream's traffic.
+fn publish(served: &mut Served, changes: Vec<Change>) {
+    for Change { type_url, name, content } in changes {
+        let Some(content) = content.filter(|_| *name == *cart().to_string()) else { continue };
+        let bytes = content.bytes().clone();
+        if *type_url.0 == *type_url::ENDPOINTS {
+            let assignment =
+                envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment::decode(bytes);
+            served.envoy = to(&assignment.expect("an assignment"));
+        } else if *type_url.0 == *HELD_UPSTREAM {
+            served.proxy = verdict(HeldUpstream::decode(bytes).expect("a held upstream"));
+        }
     }
 }
 
@@ -235,6 +331,6 @@ fn verdict(held: HeldUpstream) -> Verdict {
             let pods = forward.endpoints.iter();
             Verdict::Forward(pods.map(|pod| pod_at(pod.parse().expect("an address"))).collect())
         }
-        WireVerdict::Fail(fail) => panic!("nothing fails in this world: {}", fail.reason),
+        WireVerdict::Fail(fail) => Verdict::Fail(fail.reason),
     }
 }

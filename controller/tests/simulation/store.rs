@@ -1,18 +1,21 @@
 //! A store whose every step is logged, so that each replica can watch it with a lag of its own.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use zenvoy_controller::model::Revision;
+use zenvoy_controller::model::{DrainRecord, DrainState, Revision};
 use zenvoy_controller::store::{
     Compare, Entry, Key, LeaseId, Room, Snapshot, Store, StoreError, Txn, TxnOutcome, WatchEvent, Write,
 };
 
 use crate::api::turn;
+use crate::rules::Rules;
+use crate::watchdog::Watchdog;
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -23,14 +26,70 @@ pub(crate) struct State {
     pub(crate) log: Vec<WatchEvent>,
     /// The next transactions are carried out, or not, and in either case not answered.
     pub(crate) unanswered: u32,
+    watchdog: Watchdog,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SimStore(Arc<Mutex<State>>);
+/// One replica's way to the store.
+#[derive(Debug, Clone)]
+pub(crate) struct SimStore {
+    state: Arc<Mutex<State>>,
+    /// It leads nowhere.
+    away: Arc<AtomicBool>,
+    rules: Rules,
+}
 
 impl SimStore {
+    pub(crate) fn new(rules: Rules, watchdog: Watchdog) -> Self {
+        let state = State { watchdog, ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), away: Arc::default(), rules }
+    }
+
+    /// Another replica's way.
+    pub(crate) fn another(&self) -> Self {
+        Self { away: Arc::default(), ..self.clone() }
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("not poisoned")
+        self.state.lock().expect("not poisoned")
+    }
+
+    pub(crate) fn goes(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    fn answers(&self) -> Result<(), StoreError> {
+        if self.is_away() {
+            self.state().watchdog.lacks_answers();
+            return Err(StoreError::Unavailable("it is away".into()));
+        }
+        Ok(())
+    }
+
+    /// What of a transaction is compared, with the rules that hold.
+    fn compared(&self, txn: &Txn) -> Vec<Compare> {
+        let commits = txn.writes.iter().any(commits);
+        let opens = txn.writes.iter().any(|write| matches!(write, Write::Put(Key::Wake(_), ..)));
+        let leads = txn.compares.iter().any(|compare| matches!(compare, Compare::WrittenAt(Key::Leader, _)));
+        let counts = |compare: &&Compare| match compare {
+            Compare::WrittenAt(key, _) | Compare::Absent(key) => {
+                let room = key.room();
+                let blind_commit =
+                    !self.rules.full_commit && commits && !matches!(room, Room::Leader | Room::Drains);
+                let blind_wake = !self.rules.wake_compares && opens && !leads && room == Room::Wakes;
+                !blind_commit && !blind_wake
+            }
+            Compare::UnchangedSince(..) => self.rules.full_commit || !commits,
+        };
+        txn.compares.iter().filter(counts).cloned().collect()
+    }
+
+    /// Without rule N4: a record that a timer removes.
+    pub(crate) fn delete(&self, key: Key) {
+        self.state().write(vec![Write::Delete(key)]);
     }
 
     pub(crate) fn lease(&self) -> LeaseId {
@@ -84,11 +143,13 @@ impl State {
         for write in writes {
             match write {
                 Write::Put(key, value, lease) => {
+                    self.watchdog.put(&key, &value);
                     self.records.insert(key.clone(), (value.clone(), at, lease));
                     self.log.push(WatchEvent::Put(Entry { key, value, mod_revision: at }));
                 }
                 Write::Delete(key) => {
                     if self.records.remove(&key).is_some() {
+                        self.watchdog.deleted(&key);
                         self.log.push(WatchEvent::Deleted(key, at));
                     }
                 }
@@ -97,10 +158,19 @@ impl State {
     }
 }
 
+/// Whether the write commits a drain.
+fn commits(write: &Write) -> bool {
+    let Write::Put(Key::Drain(_), value, _) = write else { return false };
+    let record: DrainRecord = serde_json::from_slice(value).expect("a drain");
+    matches!(record.state, DrainState::Committed { .. })
+}
+
 #[async_trait]
 impl Store for SimStore {
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
         turn().await;
+        self.answers()?;
+        let compares = self.compared(&txn);
         let mut state = self.state();
         for write in &txn.writes {
             if let Write::Put(_, _, Some(lease)) = write
@@ -114,7 +184,7 @@ impl Store for SimStore {
         let lost = silent && state.unanswered.is_multiple_of(2);
         let outcome = if lost {
             None
-        } else if txn.compares.iter().all(|compare| state.holds(compare)) {
+        } else if compares.iter().all(|compare| state.holds(compare)) {
             state.write(txn.writes);
             Some(TxnOutcome::Written(Revision(state.revision)))
         } else {
@@ -122,12 +192,16 @@ impl Store for SimStore {
         };
         match outcome {
             Some(outcome) if !silent => Ok(outcome),
-            _ => Err(StoreError::Unavailable("no answer".into())),
+            _ => {
+                state.watchdog.lacks_answers();
+                Err(StoreError::Unavailable("no answer".into()))
+            }
         }
     }
 
     async fn read(&self, room: Room) -> Result<Snapshot, StoreError> {
         turn().await;
+        self.answers()?;
         Ok(self.snapshot(room))
     }
 

@@ -1,0 +1,134 @@
+//! What happens without a rule where chance takes long to come upon it: each scene ends well with the rule, and with a
+//! violation without it.
+
+use crate::rules::Rules;
+use crate::world::World;
+
+fn ends_badly_only_without(rules: Rules, violation: &str, scene: impl Fn(&mut World)) {
+    for seed in 0..3 {
+        let ends = |rules: Rules| {
+            let mut world = World::new(3 * seed, rules);
+            scene(&mut world);
+            world.goes_on(6_000);
+            world.violated()
+        };
+        assert_eq!(ends(Rules::ALL), None, "with all rules");
+        let found = ends(rules).unwrap_or_default();
+        assert!(found.starts_with(violation), "without the rule: {found:?}");
+    }
+}
+
+/// A drain that every node has proven quiet for, and whose commit is under way at the leader. The other replica has not even
+/// seen the offer.
+fn about_to_commit(world: &mut World) {
+    world.awake();
+    world.until("a drain is offered", World::is_offered);
+    world.replica(1).lags = true;
+    world.until("a commit is under way", |world| world.is_about_to(0, "commit"));
+}
+
+#[test]
+fn n1_when_ads_moves_alone_envoy_goes_back_to_pods_behind_a_proof() {
+    ends_badly_only_without(Rules { one_fate: false, ..Rules::ALL }, "I5", |world| {
+        about_to_commit(world);
+        world.ads_goes_to(1, 1);
+        world.catches_up(1, 0);
+        world.connect(1);
+        world.does(0, "commit");
+        world.replica(1).lags = false;
+    });
+}
+
+#[test]
+#[ignore = "rule N2 does not suffice: others that have the store drain a service under what the proxy of such a node relays"]
+fn n2_a_node_that_nobody_could_register_is_overlooked_by_a_drain() {
+    ends_badly_only_without(Rules { relayed_unregistered: false, ..Rules::ALL }, "I5", |world| {
+        world.awake();
+        world.is_without_store(1);
+        world.says_goodbye(1);
+        world.moves(1, 1);
+        world.until("it is welcomed all the same", |world| world.is_welcome(1));
+        world.catches_up(1, 1);
+        world.connect(1);
+    });
+}
+
+#[test]
+fn n3_a_node_that_moves_to_a_lagging_replica_goes_back_to_pods_before_the_commit() {
+    ends_badly_only_without(Rules { registered_first: false, ..Rules::ALL }, "I5", |world| {
+        about_to_commit(world);
+        world.moves(1, 1);
+        world.catches_up(1, 1);
+        world.connect(1);
+        world.does(0, "commit");
+        world.replica(1).lags = false;
+    });
+}
+
+#[test]
+fn d5_a_commit_that_compares_too_little_overlooks_a_node_that_moved_and_its_wake() {
+    ends_badly_only_without(Rules { full_commit: false, ..Rules::ALL }, "I5", |world| {
+        world.awake();
+        world.until("a commit is under way", |world| world.is_about_to(0, "commit"));
+        world.stands_still(0, true);
+        world.moves(1, 1);
+        world.connect(1);
+        world.until("the offer is cancelled by a connection, which is served", World::serves_somebody);
+        world.does(0, "commit");
+        world.stands_still(0, false);
+    });
+}
+
+#[test]
+fn d6_and_d7_a_late_scale_down_ends_the_next_wakes_pods() {
+    ends_badly_only_without(Rules { pinned: false, ..Rules::ALL }, "I5", |world| {
+        world.awake();
+        world.until("a scale-down is under way", |world| world.is_about_to(0, "scale down"));
+        world.stands_still(0, true);
+        world.leads(1);
+        world.until("the drain is through", World::sleeps);
+        world.serve_all_at(1);
+        world.connect(0);
+        world.until("the next wake serves", World::serves_somebody);
+        world.does(0, "scale down");
+        world.stands_still(0, false);
+    });
+}
+
+#[test]
+fn w3_a_late_scale_up_wakes_what_nobody_asks_for() {
+    ends_badly_only_without(Rules { seen_at_zero: false, ..Rules::ALL }, "I1", |world| {
+        world.serve_all_at(0);
+        world.connect(0);
+        world.until("a scale-up is under way", |world| world.is_about_to(0, "scale up"));
+        world.stands_still(0, true);
+        world.leads(1);
+        world.serve_all_at(1);
+        world.until("the wake serves", World::serves_somebody);
+        world.hang_up();
+        world.is_taken_for_dead(0);
+        world.until("it sleeps again", World::sleeps);
+        world.does(0, "scale up");
+        world.stands_still(0, false);
+    });
+}
+
+#[test]
+fn g1_a_drain_that_ends_on_cached_reads_overlooks_a_pod_that_is_not_ready_yet() {
+    ends_badly_only_without(Rules { quorum_reads: false, ..Rules::ALL }, "I5", |world| {
+        world.serve_all_at(0);
+        world.freeze(true);
+        world.connect(0);
+        world.until("it is scaled up", |world| world.replicas_asked_for() == 1);
+        world.a_pod_starts();
+        // Nobody waits for it any more.
+        world.held_clients_go(0);
+        world.until("it is scaled down", |world| world.replicas_asked_for() == 0);
+        world.goes_on(3_000);
+        world.pods_become_ready();
+        world.goes_on(3_000);
+        world.connect(0);
+        world.goes_on(3_000);
+        world.freeze(false);
+    });
+}
