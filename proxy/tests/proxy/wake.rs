@@ -96,7 +96,7 @@ fn two_hundred_clients_of_one_cold_upstream_are_one_demand_and_are_all_answered(
         let _envoy = world.envoy(&[&cart]).await;
         let clients: Vec<_> = (0..200).map(|_| tokio::spawn(get(cart.listener, "/"))).collect();
         until("all of them held", || (world.upstream(&cart).connections.held_now == 200).then_some(())).await;
-        assert_eq!(world.controller.demand().expect("a demand").held.len(), 1);
+        world.controller.until_demanded(&[cart.name]).await;
         let pods = [HttpPod::start("10.42.0.1:80").await, HttpPod::start("10.42.0.2:80").await];
         let pods = pods.map(|pod| pod.address);
         world.controller.xds.apply([cart.row(forward(&pods)), cart.endpoints(&pods)]);
