@@ -37,7 +37,7 @@ fn out_of_turn(name: &str, requests: &[ScaleRequest], wakes: usize, outages: &[O
     }
     let without_record =
         |request: &ScaleRequest| outages.iter().any(|outage| at(request).is_some_and(|at| outage.covers(at)));
-    let ups = accepted.iter().filter(|request| request.to != Some(0) && !without_record(request)).count();
+    let ups = accepted.iter().filter(|request| request.from == Some(0) && !without_record(request)).count();
     if ups > wakes {
         found.push(format!("I1: {name} was scaled up {ups} times for {wakes} wakes"));
     }
