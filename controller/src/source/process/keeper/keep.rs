@@ -71,7 +71,7 @@ pub fn guard(below: &[OsString], grace: Duration, argv: &[OsString]) -> Result<u
 }
 
 /// Runs a command until it ends or standard input closes, and returns its exit status when no descendant is left.
-/// `starter` and its arguments make this program call [`super::start`] with the keeper's process id and the command.
+/// `starter` and its arguments make this program call [`super::start()`] with the keeper's process id and the command.
 /// `guard` is the process id of the parent, which called [`guard()`]: if that dies, all is killed.
 pub fn keep(guard: i32, starter: &[OsString], grace: Duration, argv: &[OsString]) -> Result<u8, KeepError> {
     let signals = signals()?;
