@@ -52,7 +52,6 @@ fn a_leader_that_loses_etcd_lets_another_one_lead() {
 }
 
 #[test]
-#[ignore = "rule W2 is not built: a replica without the API server does not use the endpoints in retired wakes"]
 fn a_leader_that_loses_the_api_server_lets_another_one_lead() {
     on_a_fleet(async |stage| {
         let slowest = leader_loses(stage, &[Member::Kubernetes]).await;
