@@ -1,5 +1,6 @@
 //! What the leader does for one workload: the plan's next step becomes a job. In: the plan; out: at most one job at a time.
 
+mod asked;
 mod drain;
 mod wake;
 
@@ -16,7 +17,8 @@ use crate::plan::wake::{self as plan, WakeStep};
 use crate::session::Moment;
 use crate::store::{Compare, Key, Txn, Write};
 
-pub(super) use wake::SCALE_PATIENCE;
+use self::asked::Asked;
+pub(super) use self::asked::SCALE_PATIENCE;
 
 /// What the leader remembers of workloads beside their records.
 #[derive(Debug, Default)]
@@ -38,8 +40,8 @@ pub(super) struct Led {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// A scale write was answered for this version of the object; nothing is scaled before another is seen.
-    scaled_from: Option<(String, Moment)>,
+    /// The last scale write: nothing is scaled again before what it did is seen.
+    asked: Option<Asked>,
     /// A refusal that must be recorded, and when the next try is worth it.
     refusal: Option<Problem>,
     no_scale_before: Moment,
@@ -163,7 +165,11 @@ impl Core {
     pub(super) fn led_on(&mut self, workload: &WorkloadId, outcome: &Outcome) {
         self.led.scaling.remove(workload);
         match outcome {
-            Outcome::Scaled(_) => {
+            Outcome::Scaled(version) => {
+                let led = self.led.workloads.get_mut(workload);
+                if let Some(asked) = led.and_then(|led| led.asked.as_mut()) {
+                    asked.answered(version.clone(), self.now.moment);
+                }
                 self.timelines.scaled(workload, self.now);
                 self.others.wrote(workload);
             }
@@ -171,14 +177,14 @@ impl Core {
                 // No wake failed: the drain is tried again, ever more rarely.
                 tracing::warn!(%workload, reason = problem.reason, "the drain does not go on: {}", problem.message);
                 if let Some(led) = self.led.workloads.get_mut(workload) {
-                    led.scaled_from = None;
+                    led.asked = None;
                 }
             }
             Outcome::ScaleRefused(problem) => {
                 let attempts =
                     self.inventory.view(workload).open_wake().map_or(0, |wake| wake.record.attempts);
                 let led = self.led.workloads.entry(workload.clone()).or_default();
-                led.scaled_from = None;
+                led.asked = None;
                 led.refusal = Some(problem.clone());
                 led.no_scale_before = self.now.moment.after(plan::retry_after(attempts));
                 self.tell_failure(workload, problem);
@@ -187,7 +193,7 @@ impl Core {
             }
             Outcome::ScaleFailed(_) => {
                 if let Some(led) = self.led.workloads.get_mut(workload) {
-                    led.scaled_from = None;
+                    led.asked = None;
                 }
             }
             // Somebody waits: no pause. What conflicted is not tried again before another version is seen, see `scale`.

@@ -9,11 +9,9 @@ use crate::model::{Revision, Term, WakeRecord, WakeState};
 use crate::plan::wake::WakeStep;
 use crate::replica::core::{Core, Later};
 use crate::replica::drains::with_state;
+use crate::replica::lead::Asked;
 use crate::source::ScaleWrite;
 use crate::store::{Compare, Key, Txn, Write, encode};
-
-/// How long the watch may take to show what a scale write did before the object is looked at again.
-pub(in crate::replica) const SCALE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// In a storm of wakes, the record that one was scaled waits for the scale writes of the others: as long at a time...
 const NOTE_PAUSE: Duration = Duration::from_millis(100);
@@ -81,7 +79,7 @@ impl Core {
         Self::job(Subject::Workload(workload.clone()), txn)
     }
 
-    /// A scale write on `resource_version`, unless one was answered for it just now.
+    /// A scale write on `resource_version`, unless it is older than what the last one did.
     pub(super) fn scale(
         &mut self,
         workload: &WorkloadId,
@@ -89,13 +87,13 @@ impl Core {
         decided: impl FnOnce(String) -> Decided,
     ) -> Option<Job> {
         let led = self.led.workloads.entry(workload.clone()).or_default();
-        let answered = led.scaled_from.as_ref().filter(|(from, _)| from == resource_version);
-        let until = answered.map(|(_, until)| *until).unwrap_or_default().max(led.no_scale_before);
+        let seen = led.asked.as_ref().and_then(|asked| asked.bars(resource_version));
+        let until = seen.unwrap_or_default().max(led.no_scale_before);
         if until > self.now.moment {
             self.later.by(Later::Subject(Subject::Workload(workload.clone())), until);
             return None;
         }
-        led.scaled_from = Some((resource_version.to_owned(), self.now.moment.after(SCALE_PATIENCE)));
+        led.asked = Some(Asked::of(resource_version, self.now.moment));
         Some(Job::Decide { workload: workload.clone(), decided: decided(resource_version.to_owned()) })
     }
 }

@@ -11,6 +11,7 @@ use kube::api::{Api, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchP
 use kube::core::Status;
 use kube::{Client, ResourceExt};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use zenvoy_shared::id::{Uid, WorkloadId};
 
@@ -32,6 +33,9 @@ const READINESS: Duration = Duration::from_secs(2);
 const FORBIDDEN: &str = "Forbidden";
 /// An overloaded API server says 429 before it does anything: the same write may be sent again.
 const AGAIN: Duration = Duration::from_millis(100);
+/// Scale writes under way, at most. An API server takes 200 changes of all its clients at once
+/// (`--max-mutating-requests-inflight`) and refuses the others; they wait here, in turn.
+const WRITES: usize = 128;
 
 /// Scales workloads of a Kubernetes cluster.
 #[derive(Clone)]
@@ -40,6 +44,7 @@ pub struct KubeScaler {
     writers: Arc<[Client]>,
     /// Writes that were begun: they take the writers in turn.
     begun: Arc<AtomicUsize>,
+    room: Arc<Semaphore>,
     urgency: Urgency,
     kinds: Kinds,
 }
@@ -50,7 +55,8 @@ impl KubeScaler {
     pub fn new(first: Client, further: Vec<Client>, urgency: Urgency) -> Self {
         let kinds = Kinds::new(first.clone());
         let writers = std::iter::once(first.clone()).chain(further).collect();
-        Self { client: first, writers, begun: Arc::default(), urgency, kinds }
+        let room = Arc::new(Semaphore::new(WRITES));
+        Self { client: first, writers, begun: Arc::default(), room, urgency, kinds }
     }
 
     fn writer(&self) -> Client {
@@ -249,7 +255,10 @@ impl Scaler for KubeScaler {
     }
 
     async fn scale(&self, workload: &WorkloadId, write: &ScaleWrite) -> Result<String, ScaleError> {
-        let (deadline, _urgent) = (Instant::now() + WRITE, self.urgency.begin());
+        let _urgent = self.urgency.begin();
+        // Each write before it has a deadline, so this ends; it is never closed.
+        let _room = self.room.acquire().await;
+        let deadline = Instant::now() + WRITE;
         self.call(workload, deadline, self.patch(workload, write, &PatchParams::default(), deadline)).await
     }
 
