@@ -96,12 +96,12 @@ impl Records {
             (Key::DrainAck(workload, id), Record::Ack(record)) => {
                 newer(self.acks.entry(workload).or_default(), id, record, revision)
             }
-            (Key::IdleVotes(id), Record::Votes(votes)) => self.votes.cast(id, Cast::Whole(votes), revision),
+            (Key::IdleVotes(id), Record::Votes(votes)) => self.votes.cast(&id, Cast::Whole(votes), revision),
             (Key::VoteShard(id, shard), Record::VoteShard(votes)) => {
-                self.votes.cast(id, Cast::Shard(shard, votes), revision)
+                self.votes.cast(&id, Cast::Shard(shard, votes), revision)
             }
             (Key::VoteNodes(id), Record::VoteNodes(nodes)) => {
-                self.votes.cast(id, Cast::Nodes(nodes), revision)
+                self.votes.cast(&id, Cast::Nodes(nodes), revision)
             }
             _ => false,
         }

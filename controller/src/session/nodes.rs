@@ -181,9 +181,9 @@ impl Nodes {
         }
         // What is beyond the bound stays unknown, and unknown is not idle.
         if node.activity.len() < MOST_UPSTREAMS || node.activity.contains_key(&upstream) {
-            let after = Since::of(&activity);
-            let before = node.activity.insert(upstream.clone(), activity).as_ref().and_then(Since::of);
-            self.tally.idle(id, &upstream, before, after);
+            let before = node.activity.get(&upstream).and_then(Since::of);
+            self.tally.idle(id, &upstream, before, Since::of(&activity));
+            node.activity.insert(upstream, activity);
         }
     }
 

@@ -136,7 +136,12 @@ impl Votes {
     // === votes ===
 
     /// A replica wrote one of its vote records; true if that is news.
-    pub(in crate::replica) fn cast(&mut self, replica: ControllerId, cast: Cast, revision: Revision) -> bool {
+    pub(in crate::replica) fn cast(
+        &mut self,
+        replica: &ControllerId,
+        cast: Cast,
+        revision: Revision,
+    ) -> bool {
         let ballot = self.ballots.entry(replica.clone()).or_default();
         let (workloads, nodes): (Vec<WorkloadId>, Vec<NodeId>) = match cast {
             Cast::Whole(record) if newer(ballot.whole.as_ref(), revision) => {

@@ -54,7 +54,7 @@ impl Voter {
                     }
                     key => panic!("no vote: {key}"),
                 };
-                self.votes.cast(replica, cast, at);
+                self.votes.cast(&replica, cast, at);
             }
             Write::Put(..) => panic!("without a lease, a dead replica's votes would stay"),
             Write::Delete(key) => {
@@ -257,16 +257,16 @@ proptest! {
                     votes.node(&NodeId(node), registered);
                 }
                 3 => {
-                    votes.cast(id, Cast::Nodes(VoteNodes { nodes: named, unknown }), at);
+                    votes.cast(&id, Cast::Nodes(VoteNodes { nodes: named, unknown }), at);
                 }
                 4 => {
                     let cast = IdleVotes { workloads: workloads.collect(), nodes: named, unknown };
-                    votes.cast(id, Cast::Whole(cast), at);
+                    votes.cast(&id, Cast::Whole(cast), at);
                 }
                 5 => {
                     let shard = Shard::of(&workload(usize::from(bits % 8)));
                     let workloads = workloads.filter(|workload| Shard::of(workload) == shard).collect();
-                    votes.cast(id, Cast::Shard(shard, VoteShard { workloads, unknown }), at);
+                    votes.cast(&id, Cast::Shard(shard, VoteShard { workloads, unknown }), at);
                 }
                 6 => {
                     votes.withdraw(&Key::VoteNodes(id), at);
