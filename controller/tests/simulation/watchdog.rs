@@ -72,7 +72,7 @@ impl Watchdog {
 
     pub(crate) fn put(&self, key: &Key, value: &Bytes) {
         match key {
-            Key::Wake(_) => self.wake(serde_json::from_slice(value).expect("a wake")),
+            Key::Wake(_) => self.wake(&serde_json::from_slice(value).expect("a wake")),
             Key::PortByUpstream(upstream) => {
                 self.mapped(upstream, serde_json::from_slice(value).expect("an address"));
             }
@@ -93,7 +93,7 @@ impl Watchdog {
         }
     }
 
-    fn wake(&self, wake: WakeRecord) {
+    fn wake(&self, wake: &WakeRecord) {
         let mut state = self.state();
         state.asked |= wake.is_open();
         let before = state.wake.replace(wake.clone());
