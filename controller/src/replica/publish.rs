@@ -17,8 +17,8 @@ use crate::execute::Subject;
 use crate::model::{Problem, Route, Target, UpstreamFacts, UpstreamView, WorkloadFacts, WorkloadView};
 use crate::plan::wake::retry_after;
 use crate::translate::{
-    ROUTE_CONFIGURATION, assignment, cluster, held, http_listener, route_configuration, settle, tcp_listener,
-    tls_listener, type_url,
+    LocalReplies, ROUTE_CONFIGURATION, assignment, cluster, held, http_listener, route_configuration, settle,
+    tcp_listener, tls_listener, type_url,
 };
 
 /// Structural changes wait this long for others to come...
@@ -146,9 +146,10 @@ impl Core {
     fn shared(&self) -> Shared {
         let upstreams = self.inventory.upstreams();
         let options = self.options.listeners;
+        let level = self.common_level.unwrap_or(self.options.me.protocol_level);
         let settled = settle(upstreams, options, &self.options.names);
         let routes = route_configuration(&settled.domains, |id| Some(upstreams.get(id)?.spec.clone()));
-        let mut listeners = vec![http_listener(options)];
+        let mut listeners = vec![http_listener(options, LocalReplies::of_level(level))];
         listeners.extend(tls_listener(options, &settled.server_names));
         listeners.extend(settled.ports.iter().map(|(port, id)| tcp_listener(options, id, *port)));
         let named = |listener: Listener| {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Map;
 use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
 
-use super::core::Core;
+use super::core::{Core, Later};
 use super::event::{Effect, Routes, Said, SessionId, ToNode};
 use crate::execute::{Job, Subject};
 use crate::model::{NodeRecord, PodReference, Revision};
@@ -267,6 +267,7 @@ impl Core {
             tracing::info!(level, "this is the protocol level of all live replicas");
             self.idle.look_at_all();
             self.look(&Subject::Votes);
+            self.later.by(Later::Structure, self.now.moment);
         }
         match key {
             Key::Controller(id) if *id == self.options.me.id => {

@@ -62,8 +62,24 @@ pub struct ListenerOptions {
     pub tls_port: u16,
 }
 
+/// What a client reads where Envoy has nobody to send its request to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalReplies {
+    /// Envoy's own words.
+    Plain,
+    /// The reason, as from the proxy.
+    Json,
+}
+
+impl LocalReplies {
+    /// What replicas of this protocol level serve (rule L4).
+    pub fn of_level(level: u32) -> Self {
+        if level < 2 { Self::Plain } else { Self::Json }
+    }
+}
+
 /// The shared HTTP listener: HTTP/1 and HTTP/2, upgrades to WebSocket, routes by RDS.
-pub fn http_listener(options: ListenerOptions) -> Listener {
+pub fn http_listener(options: ListenerOptions, replies: LocalReplies) -> Listener {
     let manager = HttpConnectionManager {
         codec_type: CodecType::Auto as i32,
         stat_prefix: "zenvoy_http".into(),
@@ -76,7 +92,7 @@ pub fn http_listener(options: ListenerOptions) -> Listener {
             config_type: Some(HttpConfigType::TypedConfig(typed(ROUTER, &Router::default()))),
             ..Default::default()
         }],
-        local_reply_config: Some(local_replies()),
+        local_reply_config: (replies == LocalReplies::Json).then(local_replies),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() }],
         ..Default::default()
     };

@@ -13,7 +13,7 @@ pub use cluster::cluster;
 pub use domains::{Claim, Claims, LostHost, Names, claims};
 pub use endpoints::assignment;
 pub use held::held;
-pub use listener::{ListenerOptions, http_listener, tcp_listener, tls_listener};
+pub use listener::{ListenerOptions, LocalReplies, http_listener, tcp_listener, tls_listener};
 pub use part::Part;
 pub use routes::{ROUTE_CONFIGURATION, route_configuration};
 pub use settle::{Settled, settle};

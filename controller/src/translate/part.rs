@@ -73,7 +73,9 @@ impl fmt::Display for Part {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::super::{ListenerOptions, ROUTE_CONFIGURATION, http_listener, tcp_listener, tls_listener};
+    use super::super::{
+        ListenerOptions, LocalReplies, ROUTE_CONFIGURATION, http_listener, tcp_listener, tls_listener,
+    };
     use super::*;
 
     const OPTIONS: ListenerOptions =
@@ -84,7 +86,7 @@ mod tests {
         let id = UpstreamId::new("shop", "cart", 80);
         let tls = tls_listener(OPTIONS, &[(id.clone(), vec!["a.example".into()])]).expect("a name");
         let listener = |name: &str| Part::of(type_url::LISTENER, name);
-        assert_eq!(listener(&http_listener(OPTIONS).name), Some(Part::Http));
+        assert_eq!(listener(&http_listener(OPTIONS, LocalReplies::Json).name), Some(Part::Http));
         assert_eq!(listener(&tls.name), Some(Part::Tls));
         assert_eq!(listener(&tcp_listener(OPTIONS, &id, 5432).name), Some(Part::ListenPort(5432)));
         assert_eq!(listener("another"), None);

@@ -83,6 +83,19 @@ async fn votes_have_the_form_that_every_live_replica_can_read() {
 }
 
 #[tokio::test]
+async fn what_only_later_builds_serve_is_served_once_all_live_replicas_can() {
+    let mut world = World::awake().await;
+    assert!(world.envoys_answer_in_json());
+    let earlier = Key::Controller(ControllerId("earlier".into()));
+    world.write(earlier.clone(), r#"{"id":"earlier","address":"","version":"","protocol_level":1}"#).await;
+    world.wait(Duration::from_secs(1)).await;
+    assert!(!world.envoys_answer_in_json(), "all replicas serve the same bytes (I4)");
+    world.delete(earlier).await;
+    world.wait(Duration::from_secs(1)).await;
+    assert!(world.envoys_answer_in_json());
+}
+
+#[tokio::test]
 async fn an_address_used_for_something_unknown_is_not_given_away() {
     let mut world = World::started().await;
     let next = Key::PortByAddress("127.0.0.1:20001".parse().expect("an address"));

@@ -93,6 +93,20 @@ async fn a_connection_after_the_commit_waits_for_the_wake_that_follows() {
 }
 
 #[tokio::test]
+async fn a_wake_right_after_the_sleep_is_not_given_up_for_a_vote_from_before_it() {
+    let mut world = World::awake().await;
+    world.idle_until_limit().await;
+    world.applied("node-1").await;
+    let drain = world.asked_for_proof("node-1").expect("asked");
+    world.pods_end().await;
+    world.proves_quiet("node-1", &drain).await;
+    assert_eq!((world.writes(), world.phase()), (vec![1, 0], Phase::Cold));
+    // The vote was cast at this very moment, and is taken back a little later.
+    world.holds("node-1", true).await;
+    assert_eq!(world.writes(), [1, 0, 1], "somebody waits");
+}
+
+#[tokio::test]
 async fn a_node_that_never_proves_quiet_ends_the_offer_and_the_service_stays() {
     let mut world = World::awake().await;
     world.idle_past_limit().await;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use zenvoy_controller::model::{Problem, Route, Target, UpstreamFacts, UpstreamSpec};
 use zenvoy_controller::translate::{
-    ListenerOptions, Names, assignment, cluster, held, http_listener, route_configuration, settle,
-    tcp_listener, tls_listener,
+    ListenerOptions, LocalReplies, Names, assignment, cluster, held, http_listener, route_configuration,
+    settle, tcp_listener, tls_listener,
 };
 use zenvoy_shared::id::{ActivatorAddress, DrainId, Protocol, UpstreamId, WorkloadId};
 
@@ -83,7 +83,7 @@ fn routes_by_unique_hosts_and_listeners_of_every_kind() {
     let settled = settle(&upstreams, OPTIONS, &Names::default());
     let routes = route_configuration(&settled.domains, |id| Some(upstreams.get(id)?.spec.clone()));
     insta::assert_snapshot!("routes", shown(&routes));
-    insta::assert_snapshot!("listener_http", shown(&http_listener(OPTIONS)));
+    insta::assert_snapshot!("listener_http", shown(&http_listener(OPTIONS, LocalReplies::Json)));
     insta::assert_snapshot!("listener_tls", shown(&tls_listener(OPTIONS, &settled.server_names)));
     let db = UpstreamId::new("shop", "db", 5432);
     insta::assert_snapshot!("listener_tcp", shown(&tcp_listener(OPTIONS, &db, 5432)));

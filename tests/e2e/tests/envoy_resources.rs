@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use zenvoy_controller::model::{Route, UpstreamSpec};
 use zenvoy_controller::translate::{
-    Claim, ListenerOptions, Names, ROUTE_CONFIGURATION, assignment, claims, cluster, http_listener,
-    route_configuration, tcp_listener, tls_listener, type_url,
+    Claim, ListenerOptions, LocalReplies, Names, ROUTE_CONFIGURATION, assignment, claims, cluster,
+    http_listener, route_configuration, tcp_listener, tls_listener, type_url,
 };
 use zenvoy_e2e::envoy::Envoy;
 use zenvoy_e2e::http::get;
@@ -116,7 +116,8 @@ fn snapshot(upstreams: &BTreeMap<UpstreamId, UpstreamSpec>, activator: Activator
         .filter(|(_, spec)| spec.protocol == Protocol::Tls)
         .map(|(id, spec)| (id.clone(), spec.hosts.clone()))
         .collect();
-    for listener in [Some(http_listener(OPTIONS)), tls_listener(OPTIONS, &tls)].into_iter().flatten() {
+    let http = http_listener(OPTIONS, LocalReplies::Json);
+    for listener in [Some(http), tls_listener(OPTIONS, &tls)].into_iter().flatten() {
         changes.push(set(type_url::LISTENER, &listener.name, &listener));
     }
     changes

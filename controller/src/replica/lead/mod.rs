@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use zenvoy_shared::id::{DrainId, UpstreamId, WorkloadId};
 
-use super::core::Core;
+use super::core::{Core, Later};
 use super::event::Effect;
 use crate::execute::{Job, Outcome, Subject};
 use crate::model::{Problem, Revision, Term};
@@ -19,6 +19,9 @@ use crate::store::{Compare, Key, Txn, Write};
 
 use self::asked::Asked;
 pub(super) use self::asked::SCALE_PATIENCE;
+
+/// A wake is given up no earlier than this after it was opened, however short the idle time is.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
 /// What the leader remembers of workloads beside their records.
 #[derive(Debug, Default)]
@@ -118,6 +121,7 @@ impl Core {
         if !self.inventory.is_complete() {
             return None;
         }
+        let abandoned = self.is_abandoned(workload);
         let view = self.inventory.view(workload);
         if view.is_unreadable {
             return None;
@@ -126,7 +130,6 @@ impl Core {
             return self.forget(workload, term);
         }
         let wakes = view.open_wake().is_some();
-        let abandoned = wakes && self.is_idle_everywhere(workload);
         let wake = plan::next(&view, abandoned, self.open_for(workload));
         if wakes {
             self.led.waking.insert(workload.clone());
@@ -137,6 +140,22 @@ impl Core {
             return self.lead_wake(workload, wake, term);
         }
         self.lead_drain(workload, term)
+    }
+
+    /// Nobody has waited for its wake for its idle time. Votes from before the wake say nothing of it: whoever opened it takes
+    /// its vote back, a little later.
+    fn is_abandoned(&mut self, workload: &WorkloadId) -> bool {
+        let view = self.inventory.view(workload);
+        if view.open_wake().is_none() {
+            return false;
+        }
+        let times = view.upstreams.iter().map(|upstream| upstream.facts.spec.idle_after);
+        let since = times.max().unwrap_or_default().max(SHORTEST_WAIT);
+        let left = since.saturating_sub(self.open_for(workload));
+        if !left.is_zero() {
+            self.later.by(Later::Subject(Subject::Workload(workload.clone())), self.now.moment.after(left));
+        }
+        left.is_zero() && self.is_idle_everywhere(workload)
     }
 
     /// Rule G5: the records of a workload that exists no more, and that nothing refers to, go.

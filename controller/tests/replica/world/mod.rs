@@ -44,6 +44,7 @@ pub(crate) struct World {
     executor: Executor,
     now: Now,
     held: BTreeMap<String, HeldUpstream>,
+    http_listener: Vec<u8>,
     statuses: BTreeMap<UpstreamId, Status>,
     occasions: Vec<Occasion>,
     told: Vec<(NodeId, ToNode)>,
@@ -125,6 +126,7 @@ impl World {
             executor,
             now: Now { moment: Moment(Duration::from_secs(1_000)), unix_nanos: 1_000_000_000_000 },
             held: BTreeMap::new(),
+            http_listener: Vec::new(),
             statuses: BTreeMap::new(),
             occasions: Vec::new(),
             told: Vec::new(),
@@ -178,6 +180,13 @@ impl World {
     async fn effect(&mut self, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
             Effect::Publish(changes) => {
+                for change in &changes {
+                    if &*change.name == "zenvoy-http"
+                        && let Some(content) = &change.content
+                    {
+                        self.http_listener = content.bytes().to_vec();
+                    }
+                }
                 for change in changes.into_iter().filter(|change| &*change.type_url.0 == HELD_UPSTREAM) {
                     let name = change.name.to_string();
                     match change.content {

@@ -104,6 +104,12 @@ impl World {
         self.says(node, Said::Activity(vec![(cart(), idle)])).await;
     }
 
+    /// The first node falls idle, and reaches the limit.
+    pub(crate) async fn idle_until_limit(&mut self) {
+        self.idle("node-1", 0).await;
+        self.wait(IDLE_AFTER).await;
+    }
+
     /// The first node falls idle, and the limit passes.
     pub(crate) async fn idle_past_limit(&mut self) {
         self.idle("node-1", 0).await;

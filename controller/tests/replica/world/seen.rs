@@ -71,6 +71,12 @@ impl World {
         self.occasions.iter().filter(|occasion| what(&occasion.what)).count()
     }
 
+    /// Whether Envoys are to say in JSON why there is nobody to send a request to.
+    pub(crate) fn envoys_answer_in_json(&self) -> bool {
+        let word = b"NotServed";
+        self.http_listener.windows(word.len()).any(|part| part == word)
+    }
+
     pub(crate) fn address(&self) -> String {
         self.address_of("cart")
     }
