@@ -59,6 +59,9 @@ impl Stream {
             subscription.unwant_all(table, key);
         }
         unsubscribe(subscription, table, key, &request.resource_names_unsubscribe);
+        if first {
+            self.endpoints_asked(&type_url, !known.is_empty(), around.tables);
+        }
         Ok(answered.map(|answered| answer(&type_url, nonce, answered, refusal)))
     }
 }

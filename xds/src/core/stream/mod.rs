@@ -40,6 +40,9 @@ pub(super) struct Stream {
     /// The type of a single-type service.
     service: Option<TypeUrl>,
     types: BTreeMap<(Rank, TypeUrl), Subscription>,
+    /// Clusters of the first response, as long as no endpoints are subscribed to: a client that comes back with endpoints
+    /// may ask for them after its clusters have changed.
+    unfed: Vec<Arc<str>>,
     nonces: u64,
     /// It is to be polled; the caller has been told.
     pub(super) woken: bool,
@@ -47,7 +50,16 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(key: StreamKey, node: Arc<str>, variant: Variant, service: Option<TypeUrl>) -> Self {
-        Self { key, node, variant, service, types: BTreeMap::new(), nonces: 0, woken: false }
+        Self {
+            key,
+            node,
+            variant,
+            service,
+            types: BTreeMap::new(),
+            unfed: Vec::new(),
+            nonces: 0,
+            woken: false,
+        }
     }
 
     pub(super) fn subscription(&self, type_url: &TypeUrl) -> Option<&Subscription> {
@@ -110,10 +122,7 @@ impl Stream {
         }
         let may_remove = self.may_remove(key, around.tables, around.limits);
         let manner = self.manner(key);
-        let has_endpoints = self.types.iter().any(|((rank, _), endpoints)| {
-            // What was never sent is not to be sent again.
-            *rank == Rank::Endpoints && endpoints.nonce() > 0
-        });
+        let has_endpoints = self.types.keys().any(|(rank, _)| *rank == Rank::Endpoints);
         let subscription = self.types.get_mut(key)?;
         let table = around.tables.get_mut(&key.1)?;
         let sum = subscription.sum(table);
@@ -129,13 +138,17 @@ impl Stream {
                 sotw::response(subscription, table, &taken, manner, self.nonces, around.identifier)
             }
         };
-        let changed = if key.0 == Rank::Clusters && has_endpoints {
-            served_names(table, &taken.told)
-        } else {
-            Vec::new()
+        let is_first = subscription.nonce() == 0;
+        let changed = match key.0 {
+            Rank::Clusters if has_endpoints || is_first => served_names(table, &taken.told),
+            _ => Vec::new(),
         };
         subscription.sent(self.nonces, around.seq, taken.told);
-        self.resend_endpoints(&changed, around.tables);
+        if has_endpoints {
+            self.resend_endpoints(&changed, around.tables);
+        } else if is_first && key.0 == Rank::Clusters {
+            self.unfed = changed;
+        }
         Some(response)
     }
 
@@ -187,6 +200,16 @@ impl Stream {
                 if let Some(slot) = table.find(name).filter(|slot| subscription.wants(*slot)) {
                     subscription.force(table, slot);
                 }
+            }
+        }
+    }
+
+    /// The first request for endpoints was taken in; the client says that it has some already, or nothing of that.
+    fn endpoints_asked(&mut self, type_url: &TypeUrl, has_some: bool, tables: &mut Tables) {
+        if Rank::of(type_url) == Rank::Endpoints {
+            let unfed = std::mem::take(&mut self.unfed);
+            if has_some {
+                self.resend_endpoints(&unfed, tables);
             }
         }
     }

@@ -54,6 +54,9 @@ impl Stream {
         if first && *served.0 == *request.version_info {
             subscription.settle_all(table);
         }
+        if first {
+            self.endpoints_asked(&type_url, !request.version_info.is_empty(), around.tables);
+        }
         Ok(answered.map(|answered| answer(&type_url, nonce, answered, refusal)))
     }
 }

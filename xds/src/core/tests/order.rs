@@ -16,6 +16,60 @@ fn a_changed_cluster_brings_its_endpoints_again() {
 }
 
 #[test]
+fn a_cluster_that_changed_while_its_client_was_away_brings_endpoints_that_the_client_has() {
+    for endpoints_asked_first in [true, false] {
+        let mut client = Delta::new();
+        client.set(CDS, "a", "2");
+        client.set(EDS, "a", "1");
+        if endpoints_asked_first {
+            client.has(CDS, &["*"], &[("a", "1")]);
+            client.has(EDS, &["a"], &[("a", "1")]);
+            assert_eq!(client.acked().type_url, CDS);
+        } else {
+            client.has(CDS, &["*"], &[("a", "1")]);
+            assert_eq!(client.acked().type_url, CDS);
+            client.has(EDS, &["a"], &[("a", "1")]);
+        }
+        let endpoints = client.acked();
+        assert_eq!((endpoints.type_url.as_str(), names(&endpoints)), (EDS, vec!["a"]));
+        assert_eq!(client.next(), None);
+    }
+}
+
+#[test]
+fn a_cluster_that_changes_after_its_client_came_back_brings_endpoints_that_the_client_has() {
+    let mut client = Delta::new();
+    client.set(CDS, "a", "1");
+    client.set(EDS, "a", "1");
+    client.has(CDS, &["*"], &[("a", "1")]);
+    client.acked();
+    client.has(EDS, &["a"], &[("a", "1")]);
+    assert_eq!(client.next(), None, "it has all");
+    client.set(CDS, "a", "2");
+    assert_eq!(client.acked().type_url, CDS);
+    assert_eq!(names(&client.acked()), ["a"]);
+}
+
+#[test]
+fn the_same_holds_in_state_of_the_world() {
+    let mut client = Sotw::new();
+    client.set(CDS, "a", "1");
+    client.set(EDS, "a", "1");
+    client.ask(CDS, &[], "");
+    client.acked(&[]);
+    client.ask(EDS, &["a"], "");
+    let version = client.acked(&["a"]).version_info;
+    client.set(CDS, "a", "2");
+    client.come_back(CDS, &[], "of another time");
+    assert_eq!(client.acked(&[]).type_url, CDS);
+    client.request(EDS, |request| {
+        request.resource_names = vec!["a".into()];
+        request.version_info.clone_from(&version);
+    });
+    assert_eq!(contents(&client.acked(&["a"])), ["1"]);
+}
+
+#[test]
 fn a_cluster_is_removed_only_after_the_routes_that_used_it() {
     let mut client = Delta::new();
     client.set(CDS, "a", "1");
