@@ -78,7 +78,14 @@ impl Object {
         let mut metadata = self.at("/spec/template/metadata").clone();
         metadata["name"] = format!("{}-0", self.name()).into();
         metadata["namespace"] = self.namespace().into();
-        let pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": self.pod() });
+        let mut pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": self.pod() });
+        // A StatefulSet's controller adds a volume for each claim.
+        let claimed = self.list("/spec/volumeClaimTemplates").iter().map(|claim| {
+            let name = &claim["metadata"]["name"];
+            serde_json::json!({ "name": name, "persistentVolumeClaim": { "claimName": name } })
+        });
+        let volumes = self.list("/spec/template/spec/volumes").iter().cloned().chain(claimed).collect();
+        pod["spec"]["volumes"] = serde_json::Value::Array(volumes);
         Self(pod)
     }
 

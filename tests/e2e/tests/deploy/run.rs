@@ -115,7 +115,10 @@ async fn lives(overlay: &str) {
 
     // What operators look at says so.
     let nodes = controllers[0].exec(&["zenvoy", "node", "list"]).await;
-    let listed = |name: &str| nodes.lines().any(|line| line.starts_with(name) && line.ends_with("yes"));
+    let listed = |name: &str| {
+        let mut rows = nodes.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.any(|row| matches!(row[..], [node, _, "yes", ..] if node == name))
+    };
     assert!(listed("zenvoy-gateway-a") && !listed("zenvoy-gateway-b"), "{nodes}");
 
     // Controllers go one after the other, as in a rolling update, the leader first: another one leads, and wakes.
