@@ -76,7 +76,8 @@ impl Object {
     #[must_use]
     pub fn as_pod(&self) -> Self {
         let mut metadata = self.at("/spec/template/metadata").clone();
-        metadata["name"] = format!("{}-0", self.name()).into();
+        // Not a name that its own controller gives: that pod may be there already.
+        metadata["name"] = format!("{}-alike", self.name()).into();
         metadata["namespace"] = self.namespace().into();
         let mut pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": self.pod() });
         // A StatefulSet's controller adds a volume for each claim.
