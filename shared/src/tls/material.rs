@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -35,14 +35,15 @@ pub enum Role {
 pub struct Material {
     contents: Contents,
     own: Option<Leaf>,
-    configs: Option<Configs>,
+    ours: Option<Ours>,
+    client: Option<Arc<ClientConfig>>,
 }
 
+/// What a controller or a node is.
 #[derive(Clone)]
-struct Configs {
+struct Ours {
     identity: Identity,
     server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
 }
 
 impl fmt::Debug for Material {
@@ -66,7 +67,7 @@ impl Material {
     ) -> Result<Self, TlsError> {
         let roots = match (&contents.ca, &files.ca) {
             (Some(pem), Some(path)) => {
-                Some(roots(pem).map_err(|why| TlsError::Unusable { path: path.clone(), why })?)
+                Some(Arc::new(roots(pem).map_err(|why| TlsError::unusable(path, why))?))
             }
             _ => None,
         };
@@ -80,17 +81,26 @@ impl Material {
             }
             _ => None,
         };
-        let configs = match role {
+        let ours = match role {
             Role::Stranger => None,
             Role::Controller | Role::Node(_) => {
-                let roots = roots.ok_or(TlsError::Missing("the authorities' ca.crt"))?;
+                let roots = roots.as_ref().ok_or(TlsError::Missing("the authorities' ca.crt"))?;
                 let (leaf, key, path) =
                     own.as_ref().ok_or(TlsError::Missing("the own tls.crt and tls.key"))?;
                 let identity = is_for(leaf, role).map_err(|why| TlsError::unusable(*path, why))?;
-                Some(configs(identity, roots, key.clone()).map_err(|why| TlsError::unusable(*path, why))?)
+                let server =
+                    server(roots.clone(), key.clone()).map_err(|why| TlsError::unusable(*path, why))?;
+                Some(Ours { identity, server: Arc::new(server) })
             }
         };
-        Ok(Self { contents, own: own.map(|(leaf, _, _)| leaf), configs })
+        let client = match (roots, &files.ca) {
+            (Some(roots), Some(path)) => {
+                let key = own.as_ref().map(|(_, key, _)| key.clone());
+                Some(Arc::new(client(roots, key).map_err(|why| TlsError::unusable(path, why))?))
+            }
+            _ => None,
+        };
+        Ok(Self { contents, own: own.map(|(leaf, _, _)| leaf), ours, client })
     }
 
     /// The bytes it was made of.
@@ -105,17 +115,17 @@ impl Material {
 
     /// Who the process is, for a controller or a node.
     pub fn identity(&self) -> Option<&Identity> {
-        self.configs.as_ref().map(|configs| &configs.identity)
+        self.ours.as_ref().map(|ours| &ours.identity)
     }
 
     /// For handshakes with clients, for a controller or a node.
     pub fn server(&self) -> Option<Arc<ServerConfig>> {
-        self.configs.as_ref().map(|configs| configs.server.clone())
+        self.ours.as_ref().map(|ours| ours.server.clone())
     }
 
-    /// For handshakes with servers, for a controller or a node.
+    /// For handshakes with servers, where there are authorities to trust.
     pub fn client(&self) -> Option<Arc<ClientConfig>> {
-        self.configs.as_ref().map(|configs| configs.client.clone())
+        self.client.clone()
     }
 }
 
@@ -177,35 +187,32 @@ fn is_for(leaf: &Leaf, role: &Role) -> Result<Identity, String> {
     }
 }
 
-fn configs(identity: Identity, roots: RootCertStore, key: Arc<CertifiedKey>) -> Result<Configs, String> {
+fn server(roots: Arc<RootCertStore>, key: Arc<CertifiedKey>) -> Result<ServerConfig, String> {
     let provider = Arc::new(ring::default_provider());
-    let text = |error: &dyn fmt::Display| error.to_string();
-    let (roots, resolver) = (Arc::new(roots), Arc::new(SingleCertAndKey::from(key)));
-    let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+    let clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
         .build()
-        .map_err(|error| text(&error))?;
-    let mut server = ServerConfig::builder_with_provider(provider.clone())
+        .map_err(|error| error.to_string())?;
+    let mut server = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
-        .map_err(|error| text(&error))?
+        .map_err(|error| error.to_string())?
         .with_client_cert_verifier(clients)
-        .with_cert_resolver(resolver.clone());
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     server.alpn_protocols = vec![ALPN.to_vec()];
     // A resumed session would not be asked for its certificate, which may have been replaced.
     server.send_tls13_tickets = 0;
     server.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Configs { identity, server: Arc::new(server), client: Arc::new(client(provider, roots, resolver)?) })
+    Ok(server)
 }
 
-fn client(
-    provider: Arc<CryptoProvider>,
-    roots: Arc<RootCertStore>,
-    resolver: Arc<SingleCertAndKey>,
-) -> Result<ClientConfig, String> {
-    let mut client = ClientConfig::builder_with_provider(provider)
+fn client(roots: Arc<RootCertStore>, key: Option<Arc<CertifiedKey>>) -> Result<ClientConfig, String> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_client_cert_resolver(resolver);
+        .with_root_certificates(roots);
+    let mut client = match key {
+        Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+        None => builder.with_no_client_auth(),
+    };
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.resumption = rustls::client::Resumption::disabled();
     Ok(client)

@@ -70,6 +70,16 @@ impl Failure {
         }
     }
 
+    /// The same, now that a member is known to refuse the own certificate. What is known of the call stays as it is.
+    pub(super) fn because_of_certificates(self, member: &str, alert: &str) -> Self {
+        let denied = StoreError::Denied { reason: format!("{member}: {alert}"), remedy: CERTIFICATES };
+        match self {
+            Self::Undone(_) => Self::Undone(denied),
+            Self::Unknown(_) => Self::Unknown(denied),
+            other => other,
+        }
+    }
+
     /// The same, of a step before the call itself.
     pub(super) fn before_the_call(self) -> Self {
         match self {
@@ -90,6 +100,15 @@ pub(super) fn of_cancellation(reason: &str, member: &str) -> Failure {
         _ => Code::Unavailable,
     };
     Failure::of_status(&Status::new(code, reason), member, None)
+}
+
+/// Whether no status of a server is behind the error, but the connection to it.
+pub(super) fn is_broken_connection(error: &Error) -> bool {
+    match error {
+        Error::GRpcStatus(status) => status.source().is_some(),
+        Error::TransportError(_) => true,
+        _ => false,
+    }
 }
 
 fn never_sent(status: &Status) -> bool {

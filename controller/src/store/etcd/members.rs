@@ -10,7 +10,8 @@ use tonic::transport::{Certificate, Identity};
 use tracing::debug;
 use zenvoy_shared::tls::{Live, Material};
 
-use super::failure::Failure;
+use super::failure::{self, Failure};
+use super::probe;
 use super::{LeaseId, StoreError};
 
 /// A call that takes longer has failed.
@@ -209,10 +210,13 @@ impl Members {
         F: Future<Output = Result<T, Error>> + Send,
     {
         let member = &self.all[at];
-        let client = member.open().await.map_err(|error| member.failure(&error, None).before_the_call())?;
+        let client = match member.open().await {
+            Ok(client) => client,
+            Err(error) => return Err(member.explained(&error, None).await.before_the_call()),
+        };
         let failure = match call(client.clone()).await {
             Ok(answer) => return Ok(answer),
-            Err(error) => member.failure(&error, what.lease),
+            Err(error) => member.explained(&error, what.lease).await,
         };
         let Failure::StaleToken(_) = failure else { return Err(failure) };
         self.renew_token(at).await?;
@@ -242,6 +246,18 @@ impl Member {
 
     fn failure(&self, error: &Error, lease: Option<LeaseId>) -> Failure {
         Failure::of(error, &self.endpoint, lease)
+    }
+
+    /// The same; a connection that broke may have been ended for the own certificate.
+    async fn explained(&self, error: &Error, lease: Option<LeaseId>) -> Failure {
+        let failure = self.failure(error, lease);
+        let Some(tls) = self.tls.as_ref().filter(|_| failure::is_broken_connection(error)) else {
+            return failure;
+        };
+        match probe::refusal(&self.endpoint, &tls.material()).await {
+            Some(alert) => failure.because_of_certificates(&self.endpoint, &alert),
+            None => failure,
+        }
     }
 
     fn silent(&self, time: Duration) -> StoreError {

@@ -2,6 +2,7 @@
 
 mod failure;
 mod members;
+mod probe;
 mod seen;
 mod watch;
 
