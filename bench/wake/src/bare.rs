@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
-use zenvoy_e2e::cluster::NAMESPACE;
+use zenvoy_e2e::cluster::{NAMESPACE, User};
 use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::zenvoy::Installation;
 
@@ -20,7 +20,9 @@ pub(crate) struct Bare {
 impl Bare {
     pub(crate) async fn connect(on: &Installation) -> Self {
         let etcd = etcd_client::Client::connect([on.etcd.endpoint()], None).await.expect("connect to etcd");
-        Self { etcd, deployments: Api::namespaced(on.cluster.client(), NAMESPACE) }
+        // With zenvoy's own rights: authentication and authorisation are parts of what a write costs.
+        let client = on.cluster.client_of(User::Zenvoy).await;
+        Self { etcd, deployments: Api::namespaced(client, NAMESPACE) }
     }
 
     /// One put of a record as large as a wake's.

@@ -119,6 +119,14 @@ impl Cluster {
         self.address
     }
 
+    /// A client of `user`, with the rights that it has.
+    ///
+    /// # Panics
+    /// Never: the kubeconfig is valid.
+    pub async fn client_of(&self, user: User) -> Client {
+        connect(self.kubeconfig(user)).await
+    }
+
     /// The kubeconfig file of `user`.
     ///
     /// # Panics
