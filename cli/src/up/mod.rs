@@ -12,9 +12,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use zenvoy_controller::plan::ports::PortPool;
 use zenvoy_controller::source::process;
 use zenvoy_controller::translate::{ListenerOptions, settle};
+use zenvoy_shared::pool::PortPool;
 
 use self::board::Board;
 use crate::exit::Failure;
@@ -90,7 +90,7 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
     let mut wanted = reach::listeners(&source.config().borrow(), listeners);
     wanted.extend(args.admin.map(|address| (address, "--admin".into())));
     wanted.extend(args.envoy_admin.map(|address| (address, "--envoy-admin".into())));
-    check_pool(|address| pool.covers(address), &wanted).map_err(Failure::configuration)?;
+    check_pool(&pool, &wanted).map_err(Failure::configuration)?;
     ports::check_free(&wanted).map_err(Failure::configuration)?;
     let board = Board::default();
     logs::init(logs, &board)?;
