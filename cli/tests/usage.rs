@@ -56,6 +56,10 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
             &["proxy", "--controllers", "http://localhost:1", "--port-pool", "127.0.0.1:9-1"],
             "127.0.0.1:20000-32767",
         ),
+        (
+            &["proxy", "--controllers", "http://localhost:1", "--port-pool", "10.0.0.1:1-2"],
+            "give loopback-ip:first-last",
+        ),
         (&["proxy", "--controllers", "http://localhost:1", "--rules", "ipfw"], "give nft, iptables or none"),
         (&["proxy", "--controllers", "https://c:1", "--tls-ca", "/proc/self/stat"], "--tls-dir"),
         (&["proxy", "--controllers", "https://c:1", "--tls-dir", "/nowhere"], "read /nowhere/ca.crt"),
@@ -114,6 +118,18 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
         let message = refused(arguments, &[]);
         assert!(message.contains(expected), "{arguments:?}: {message}");
     }
+}
+
+#[test]
+fn an_etcd_that_is_missing_or_away_is_told_without_a_promise() {
+    let missing = refused(&["node", "list"], &[]);
+    assert!(missing.contains("--etcd-endpoints is missing") && !missing.contains("--store"), "{missing}");
+    let away = zenvoy(&["node", "list", "--etcd-endpoints", "http://127.0.0.1:1"]);
+    let said = String::from_utf8_lossy(&away.stderr);
+    assert_eq!(away.status.code(), Some(1), "{said}");
+    assert!(said.contains("the store did not answer: http://127.0.0.1:1: "), "{said}");
+    assert!(said.contains("Connection refused") && !said.contains("tried again"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]

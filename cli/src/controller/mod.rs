@@ -10,15 +10,16 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use zenvoy_controller::plan::ports::PortPool;
 use zenvoy_controller::replica::{self, Parts, ReplicaOptions};
 use zenvoy_controller::session::DemandQuota;
 use zenvoy_controller::source::kube::ReportWriter;
 use zenvoy_controller::translate::{ListenerOptions, Names};
+use zenvoy_shared::pool::PortPool;
 use zenvoy_shared::tls::Role;
 
 use self::kubernetes::KubernetesArgs;
-pub(crate) use self::store::StoreArgs;
+pub(crate) use self::store::EtcdArgs;
+use self::store::StoreArgs;
 use crate::exit::Failure;
 use crate::logs::LogArgs;
 use crate::pool::check_pool;
@@ -135,8 +136,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
-    check_pool(|address| args.port_pool.covers(address), &args.own_addresses())
-        .map_err(Failure::configuration)?;
+    check_pool(&args.port_pool, &args.own_addresses()).map_err(Failure::configuration)?;
     let store = args.store.check().map_err(Failure::configuration)?;
     let beyond = (!args.listen.ip().is_loopback()).then(|| format!("--listen {}", args.listen));
     let files = args.tls.check(beyond.as_deref()).map_err(Failure::configuration)?;
