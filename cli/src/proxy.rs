@@ -34,8 +34,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL,...", env = "ZENVOY_CONTROLLERS", required = true, value_delimiter = ',',
         value_parser = controller)]
     controllers: Vec<Uri>,
-    #[command(flatten)]
-    pod: PodArgs,
     /// How connections to activator addresses are accepted
     #[arg(long, env = "ZENVOY_MODE", default_value = "tproxy")]
     mode: Mode,
@@ -85,6 +83,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", env = "ZENVOY_ENVOY_GRACE", help_heading = "Ending", default_value = "5s",
         value_parser = value::duration)]
     envoy_grace: Duration,
+    // A group's heading holds for all that follows without one: groups come last.
+    #[command(flatten)]
+    pod: PodArgs,
     #[command(flatten)]
     shutdown: ShutdownArgs,
     #[command(flatten)]

@@ -34,7 +34,8 @@ use crate::value;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where xDS and the sessions of proxies are served
-    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_LISTEN", default_value = "0.0.0.0:18000")]
+    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_LISTEN", default_value = "0.0.0.0:18000",
+        value_parser = value::address)]
     listen: SocketAddr,
     /// The address under which nodes reach that, as host:port; else --listen
     #[arg(
@@ -103,7 +104,8 @@ struct NodeArgs {
 #[command(next_help_heading = "What Envoys serve")]
 struct ListenerArgs {
     /// The address on which Envoys listen
-    #[arg(long, value_name = "IP", env = "ZENVOY_LISTENER_BIND", default_value = "0.0.0.0")]
+    #[arg(long, value_name = "IP", env = "ZENVOY_LISTENER_BIND", default_value = "0.0.0.0",
+        value_parser = value::ip)]
     listener_bind: IpAddr,
     /// The port of the HTTP listener, which all http and http2 upstreams share
     #[arg(long, value_name = "PORT", env = "ZENVOY_HTTP_PORT", default_value_t = 10_000,

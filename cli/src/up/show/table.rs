@@ -201,7 +201,11 @@ fn reason(problem: &Problem, width: usize) -> Vec<String> {
     let (said, wrote) = problem.message.split_once('\n').unwrap_or((&problem.message, ""));
     let wrote: Vec<&str> = wrote.lines().filter(|line| !line.trim().is_empty()).collect();
     let mut lines = wrapped(&format!("{}: {said}", problem.reason), width);
-    lines.truncate(if wrote.is_empty() { REASON_LINES } else { SENTENCE_LINES });
+    let room = if wrote.is_empty() { REASON_LINES } else { SENTENCE_LINES };
+    if lines.len() > room {
+        lines.truncate(room);
+        lines[room - 1] = cut(&format!("{} …", lines[room - 1]), width);
+    }
     let rest = wrote.len().saturating_sub(REASON_LINES - lines.len());
     // What moves a terminal's cursor would break the table.
     let shown = |line: &&str| cut(line.replace(char::is_control, " ").trim_end(), width);
@@ -313,6 +317,7 @@ mod tests {
         assert_eq!(lines[1..], ["tried again in 30s. Its last lines:", "KeyError: 'DATABASE'"]);
         assert_eq!(reason(&message, 200)[1..], ["  File \"server.py\"", "KeyError: 'DATABASE'"]);
         let lines = reason(&format!("{said}\n\x1b[31m{}", "x".repeat(100)), 30);
+        assert_eq!(lines[1], "before it was ready, 12 times…");
         assert_eq!((lines.len(), length(&lines[2])), (3, 30), "{lines:?}");
         assert!(lines[2].starts_with(" [31mx") && lines[2].ends_with('…'), "{lines:?}");
     }
