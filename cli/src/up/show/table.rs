@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(lines[1..], ["tried again in 30s. Its last lines:", "KeyError: 'DATABASE'"]);
         assert_eq!(reason(&message, 200)[1..], ["  File \"server.py\"", "KeyError: 'DATABASE'"]);
         let lines = reason(&format!("{said}\n\x1b[31m{}", "x".repeat(100)), 30);
-        assert_eq!(lines[1], "before it was ready, 12 times…");
+        assert_eq!(lines[1], "status 1 before it was ready,…");
         assert_eq!((lines.len(), length(&lines[2])), (3, 30), "{lines:?}");
         assert!(lines[2].starts_with(" [31mx") && lines[2].ends_with('…'), "{lines:?}");
     }
