@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use tracing::{Span, field, info_span};
+use zenvoy_shared::id::WorkloadId;
 
 use crate::model::WakeRecord;
-use zenvoy_shared::id::WorkloadId;
 
 /// A phase of a wake, by what ends it; in the order in which they are expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
