@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::NonEmptyStringValueParser;
 use zenvoy_proxy::bootstrap::{BootstrapOptions, Statistics, yaml};
 use zenvoy_proxy::local::LocalAddress;
 use zenvoy_shared::id::NodeId;
@@ -23,7 +24,8 @@ pub(crate) struct Args {
         value_parser = value::node)]
     node: NodeId,
     /// Envoy's node.cluster, for people who look at Envoy
-    #[arg(long, value_name = "NAME", env = "ZENVOY_ENVOY_CLUSTER", default_value = "zenvoy")]
+    #[arg(long, value_name = "NAME", env = "ZENVOY_ENVOY_CLUSTER", default_value = "zenvoy",
+        value_parser = NonEmptyStringValueParser::new())]
     cluster: String,
     /// The proxy beside Envoy: its --envoy-listen, as 127.0.0.1:18001 or unix:/run/zenvoy/proxy.sock
     #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ENVOY_LISTEN", default_value = "127.0.0.1:18001")]

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use clap::Subcommand;
 use zenvoy_controller::admin::nodes;
-use zenvoy_controller::store::Store;
+use zenvoy_controller::store::{EtcdOptions, EtcdStore, Store};
 use zenvoy_shared::id::NodeId;
 
-use crate::controller::StoreArgs;
+use crate::controller::EtcdArgs;
 use crate::exit::Failure;
 use crate::{out, value};
 
@@ -29,7 +29,7 @@ struct Where {
         value_parser = value::label)]
     cluster: String,
     #[command(flatten)]
-    store: StoreArgs,
+    etcd: EtcdArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,17 +53,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::List(place) => (place, None),
         Command::Forget { name, force, place } => (place, Some((NodeId(name), force))),
     };
-    let chosen = place.store.check().map_err(Failure::configuration)?;
-    if !chosen.is_shared() {
-        return Err(Failure::configuration(anyhow::anyhow!(
-            "a memory store is inside its controller; give --store etcd with --etcd-endpoints"
-        )));
-    }
+    let etcd = place.etcd.check().map_err(Failure::configuration)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let store = chosen.open(&place.cluster).await?;
-        let Some((node, force)) = forget else { return list(store.as_ref()).await };
-        nodes::forget(store.as_ref(), &node, force).await?;
+        let store = EtcdStore::open(&EtcdOptions { cluster: place.cluster, ..etcd }).await?;
+        let Some((node, force)) = forget else { return list(&store).await };
+        nodes::forget(&store, &node, force).await?;
         Ok(out::print(&format!("node {node} is forgotten\n"))?)
     })
 }

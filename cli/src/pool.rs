@@ -4,14 +4,12 @@
 use std::net::SocketAddr;
 
 use anyhow::bail;
+use zenvoy_shared::pool::PortPool;
 
 /// Whether none of `own`, each with the flag that asks for it, is an activator address, and no two of them are one.
-pub(crate) fn check_pool(
-    covers: impl Fn(SocketAddr) -> bool,
-    own: &[(SocketAddr, String)],
-) -> anyhow::Result<()> {
+pub(crate) fn check_pool(pool: &PortPool, own: &[(SocketAddr, String)]) -> anyhow::Result<()> {
     for (address, asked_by) in own {
-        if covers(*address) {
+        if pool.covers(*address) {
             bail!(
                 "--port-pool covers {address} ({asked_by}), so connections to it would be taken for some upstream's; \
                  give other ranges, as 127.0.0.1:20000-32767, or another port"

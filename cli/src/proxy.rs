@@ -6,9 +6,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 use http::Uri;
 use zenvoy_proxy::local::LocalAddress;
-use zenvoy_proxy::transport::rules::{ActivatorRange, RulesBy};
+use zenvoy_proxy::transport::rules::RulesBy;
 use zenvoy_proxy::{Goodbye, ProxyOptions, Transport};
 use zenvoy_shared::id::NodeId;
+use zenvoy_shared::pool::PortPool;
 use zenvoy_shared::proto::PodReference;
 use zenvoy_shared::tls::Role;
 
@@ -33,20 +34,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL,...", env = "ZENVOY_CONTROLLERS", required = true, value_delimiter = ',',
         value_parser = controller)]
     controllers: Vec<Uri>,
-    #[command(flatten)]
-    pod: PodArgs,
     /// How connections to activator addresses are accepted
     #[arg(long, env = "ZENVOY_MODE", default_value = "tproxy")]
     mode: Mode,
     /// For tproxy: where activator addresses lie; the same as the controllers'
-    #[arg(
-        long,
-        value_name = "RANGES",
-        env = "ZENVOY_PORT_POOL",
-        default_value = "127.0.0.1:20000-32767",
-        value_delimiter = ','
-    )]
-    port_pool: Vec<ActivatorRange>,
+    #[arg(long, value_name = "RANGES", env = "ZENVOY_PORT_POOL", default_value = "127.0.0.1:20000-32767")]
+    port_pool: PortPool,
     /// For tproxy: who installs the kernel's rules: nft, iptables, or none (somebody else)
     #[arg(long, value_name = "PROGRAM", env = "ZENVOY_RULES", default_value = "nft")]
     rules: RulesBy,
@@ -90,6 +83,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", env = "ZENVOY_ENVOY_GRACE", help_heading = "Ending", default_value = "5s",
         value_parser = value::duration)]
     envoy_grace: Duration,
+    // A group's heading holds for all that follows without one: groups come last.
+    #[command(flatten)]
+    pod: PodArgs,
     #[command(flatten)]
     shutdown: ShutdownArgs,
     #[command(flatten)]
@@ -183,15 +179,12 @@ fn beyond(controllers: &[Uri]) -> Option<String> {
 }
 
 pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
-    check_pool(|address| args.port_pool.iter().any(|range| range.covers(address)), &args.own_addresses())
-        .map_err(Failure::configuration)?;
+    check_pool(&args.port_pool, &args.own_addresses()).map_err(Failure::configuration)?;
     let files = args.tls.check(beyond(&args.controllers).as_deref()).map_err(Failure::configuration)?;
     logs.init()?;
     let transport = match args.mode {
         Mode::Listen => Transport::Listen,
-        Mode::Tproxy => {
-            Transport::Tproxy { port: args.tproxy_port, ranges: args.port_pool, rules: args.rules }
-        }
+        Mode::Tproxy => Transport::Tproxy { port: args.tproxy_port, pool: args.port_pool, rules: args.rules },
     };
     let options = ProxyOptions {
         pod: args.pod.reference(),

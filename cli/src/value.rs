@@ -1,6 +1,6 @@
 //! Values of flags: how they are read.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +46,16 @@ pub(crate) fn domain(text: &str) -> Result<String, String> {
         return Ok(text.into());
     }
     Err(format!("{text:?} is not a DNS domain: give lower-case labels with dots between, as cluster.local"))
+}
+
+/// Where something is listened on: `ip:port`.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an address: give ip:port, as 127.0.0.1:18000"))
+}
+
+/// Where Envoy listens: an IP address.
+pub(crate) fn ip(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an IP address: give one as 127.0.0.1 or ::1"))
 }
 
 /// Where others reach this process: `host:port`.

@@ -67,3 +67,35 @@ fn one_that_never_had_an_envoy_does_not_wait_for_its_end() {
         reading.join().expect("read");
     });
 }
+
+#[test]
+fn logs_as_json_are_one_object_a_line_from_the_first_to_the_last() {
+    net::in_namespace(async || {
+        let mut running = proxy(&["--mode", "listen", "--envoy-grace", "0s", "--log-format", "json"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start zenvoy");
+        let mut log = BufReader::new(running.stderr.take().expect("piped")).lines();
+        let mut next = || -> Option<serde_json::Value> {
+            let line = log.next()?.expect("text");
+            Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        };
+        let mut seen = Vec::new();
+        while !seen.iter().any(|event: &serde_json::Value| event["error"].is_string()) {
+            seen.push(next().expect("it runs"));
+        }
+        let told = seen.last().expect("there is one");
+        assert_eq!(
+            (&told["level"], &told["controller"]),
+            (&"WARN".into(), &"http://127.0.0.1:1/".into()),
+            "{told}"
+        );
+        for event in &seen {
+            assert!(event["message"].is_string() && event["timestamp"].is_string(), "{event}");
+        }
+        let pid = Pid::from_raw(i32::try_from(running.id()).expect("a process id"));
+        kill(pid, Signal::SIGTERM).expect("it lives");
+        while next().is_some() {}
+        assert_eq!(until_ended(running), Some(0));
+    });
+}

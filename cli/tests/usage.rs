@@ -41,6 +41,25 @@ fn every_long_flag_has_a_variable_and_the_help_says_which() {
 }
 
 #[test]
+fn a_heading_of_the_help_holds_for_its_own_flags_only() {
+    let headed = |command: &str, heading: &str| -> Vec<String> {
+        let help = printed(&[command, "--help"]);
+        let below =
+            help.split_once(&format!("\n{heading}:\n")).unwrap_or_else(|| panic!("{heading}: {help}")).1;
+        // The next heading stands at the margin.
+        let own = below.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
+        let flag = |line: &str| line.trim().strip_prefix("--")?.split(' ').next().map(ToOwned::to_owned);
+        own.filter_map(flag).collect()
+    };
+    let pod =
+        headed("proxy", "The Pod it lives in with its Envoy; its deletion proves that the node is gone");
+    assert_eq!(pod, ["pod-namespace", "pod-name", "pod-uid"]);
+    let etcd = headed("controller", "Where decisions are kept");
+    assert!(etcd.iter().all(|flag| flag == "store" || flag.starts_with("etcd-")), "{etcd:?}");
+    assert_eq!(headed("up", "Ending"), ["shutdown-timeout"]);
+}
+
+#[test]
 fn the_help_documents_exit_codes_and_hides_what_is_not_for_people() {
     let help = printed(&["--help"]);
     assert!(help.contains("Exit codes: 0 all went well, 1 it failed while running, 2 bad usage"));
@@ -56,6 +75,10 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
             &["proxy", "--controllers", "http://localhost:1", "--port-pool", "127.0.0.1:9-1"],
             "127.0.0.1:20000-32767",
         ),
+        (
+            &["proxy", "--controllers", "http://localhost:1", "--port-pool", "10.0.0.1:1-2"],
+            "give loopback-ip:first-last",
+        ),
         (&["proxy", "--controllers", "http://localhost:1", "--rules", "ipfw"], "give nft, iptables or none"),
         (&["proxy", "--controllers", "https://c:1", "--tls-ca", "/proc/self/stat"], "--tls-dir"),
         (&["proxy", "--controllers", "https://c:1", "--tls-dir", "/nowhere"], "read /nowhere/ca.crt"),
@@ -67,6 +90,10 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
         ),
         (&["controller", "--store", "memory"], "--listen 0.0.0.0:18000 is beyond this machine"),
         (&["proxy", "--controllers", "http://localhost:1", "--node", "a b"], "is not a node's name"),
+        (&["controller", "--listen", "18000"], "give ip:port, as 127.0.0.1:18000"),
+        (&["up", "x.yaml", "--admin", "localhost:1"], "give ip:port"),
+        (&["up", "x.yaml", "--listener-bind", "localhost"], "give one as 127.0.0.1"),
+        (&["bootstrap", "--cluster", ""], "--cluster"),
         (&["bootstrap", "--stats-flush-interval", "1"], "as 90s, 5m or 1h30m"),
         (&["up", "x.yaml", "--http-port", "0"], "--http-port"),
         (&["up"], "FILE"),
@@ -114,6 +141,18 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
         let message = refused(arguments, &[]);
         assert!(message.contains(expected), "{arguments:?}: {message}");
     }
+}
+
+#[test]
+fn an_etcd_that_is_missing_or_away_is_told_without_a_promise() {
+    let missing = refused(&["node", "list"], &[]);
+    assert!(missing.contains("--etcd-endpoints is missing") && !missing.contains("--store"), "{missing}");
+    let away = zenvoy(&["node", "list", "--etcd-endpoints", "http://127.0.0.1:1"]);
+    let said = String::from_utf8_lossy(&away.stderr);
+    assert_eq!(away.status.code(), Some(1), "{said}");
+    assert!(said.contains("the store did not answer: http://127.0.0.1:1: "), "{said}");
+    assert!(said.contains("Connection refused") && !said.contains("tried again"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 #[test]

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use http::Uri;
 use zenvoy_shared::id::NodeId;
+use zenvoy_shared::pool::PortPool;
 use zenvoy_shared::proto::PodReference;
 use zenvoy_shared::tls::Live;
 
 use crate::hold::{Pace, Patience};
 use crate::local::LocalAddress;
-use crate::transport::rules::{ActivatorRange, RulesBy};
+use crate::transport::rules::RulesBy;
 
 /// How connections to activator addresses are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Transport {
         /// The transparent socket's port on 127.0.0.1. Proxies that share a network namespace need one each.
         port: u16,
         /// Where activator addresses lie: the controllers' pool.
-        ranges: Vec<ActivatorRange>,
+        pool: PortPool,
         /// Who installs the rules.
         rules: RulesBy,
     },
@@ -32,11 +33,10 @@ pub enum Transport {
 /// As it stands in a sentence.
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Tproxy { port, ranges, rules } = self else {
+        let Self::Tproxy { port, pool, rules } = self else {
             return f.write_str("a socket for each activator address");
         };
-        let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-        write!(f, "one transparent socket on port {port} for {}, by rules of {rules}", ranges.join(", "))
+        write!(f, "one transparent socket on port {port} for {pool}, by rules of {rules}")
     }
 }
 

@@ -112,9 +112,9 @@ impl Proxy {
         };
         let transparent = match &options.transport {
             Transport::Listen => None,
-            Transport::Tproxy { port, ranges, rules } => {
+            Transport::Tproxy { port, pool, rules } => {
                 let listener = tproxy::listen(*port)?;
-                Some((listener, Rules::install(*rules, ranges, *port)?))
+                Some((listener, Rules::install(*rules, pool, *port)?))
             }
         };
         let table = Arc::new(Table::default());

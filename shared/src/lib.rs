@@ -1,9 +1,10 @@
-//! What both sides of zenvoy speak: protos, ids, addresses, TLS options, metrics as text and telemetry set-up.
+//! What both sides of zenvoy speak: protos, ids, addresses, the pool of them, TLS options, metrics as text and telemetry set-up.
 
 pub mod duration;
 pub mod fault;
 pub mod id;
 pub mod metrics;
+pub mod pool;
 pub mod telemetry;
 pub mod tls;
 

@@ -10,15 +10,16 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use zenvoy_controller::plan::ports::PortPool;
 use zenvoy_controller::replica::{self, Parts, ReplicaOptions};
 use zenvoy_controller::session::DemandQuota;
 use zenvoy_controller::source::kube::ReportWriter;
 use zenvoy_controller::translate::{ListenerOptions, Names};
+use zenvoy_shared::pool::PortPool;
 use zenvoy_shared::tls::Role;
 
 use self::kubernetes::KubernetesArgs;
-pub(crate) use self::store::StoreArgs;
+pub(crate) use self::store::EtcdArgs;
+use self::store::StoreArgs;
 use crate::exit::Failure;
 use crate::logs::LogArgs;
 use crate::pool::check_pool;
@@ -33,7 +34,8 @@ use crate::value;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where xDS and the sessions of proxies are served
-    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_LISTEN", default_value = "0.0.0.0:18000")]
+    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_LISTEN", default_value = "0.0.0.0:18000",
+        value_parser = value::address)]
     listen: SocketAddr,
     /// The address under which nodes reach that, as host:port; else --listen
     #[arg(
@@ -102,7 +104,8 @@ struct NodeArgs {
 #[command(next_help_heading = "What Envoys serve")]
 struct ListenerArgs {
     /// The address on which Envoys listen
-    #[arg(long, value_name = "IP", env = "ZENVOY_LISTENER_BIND", default_value = "0.0.0.0")]
+    #[arg(long, value_name = "IP", env = "ZENVOY_LISTENER_BIND", default_value = "0.0.0.0",
+        value_parser = value::ip)]
     listener_bind: IpAddr,
     /// The port of the HTTP listener, which all http and http2 upstreams share
     #[arg(long, value_name = "PORT", env = "ZENVOY_HTTP_PORT", default_value_t = 10_000,
@@ -135,8 +138,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
-    check_pool(|address| args.port_pool.covers(address), &args.own_addresses())
-        .map_err(Failure::configuration)?;
+    check_pool(&args.port_pool, &args.own_addresses()).map_err(Failure::configuration)?;
     let store = args.store.check().map_err(Failure::configuration)?;
     let beyond = (!args.listen.ip().is_loopback()).then(|| format!("--listen {}", args.listen));
     let files = args.tls.check(beyond.as_deref()).map_err(Failure::configuration)?;

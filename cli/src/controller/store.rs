@@ -16,6 +16,14 @@ pub(crate) struct StoreArgs {
     /// The store
     #[arg(long, env = "ZENVOY_STORE", default_value = "etcd")]
     store: Kind,
+    #[command(flatten)]
+    etcd: EtcdArgs,
+}
+
+/// How etcd is reached.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where decisions are kept")]
+pub(crate) struct EtcdArgs {
     /// All members of etcd, as http://etcd-0:2379,http://etcd-1:2379 (https with TLS)
     #[arg(long, value_name = "URL,...", env = "ZENVOY_ETCD_ENDPOINTS", value_delimiter = ',')]
     etcd_endpoints: Vec<String>,
@@ -58,8 +66,24 @@ pub(crate) enum Chosen {
 }
 
 impl StoreArgs {
-    /// The first flag given that is about etcd.
-    fn for_etcd(&self) -> Option<&'static str> {
+    /// Whether the flags fit together, and what files say can be read.
+    pub(crate) fn check(self) -> anyhow::Result<Chosen> {
+        match (self.store, self.etcd.given()) {
+            (Kind::Memory, None) => Ok(Chosen::Memory),
+            (Kind::Memory, Some(flag)) => {
+                bail!("{flag} has no meaning with --store memory; leave out one of the two")
+            }
+            (Kind::Etcd, _) if self.etcd.etcd_endpoints.is_empty() => bail!(
+                "--store etcd needs --etcd-endpoints, as http://etcd:2379; for a single replica --store memory will do"
+            ),
+            (Kind::Etcd, _) => self.etcd.check().map(Chosen::Etcd),
+        }
+    }
+}
+
+impl EtcdArgs {
+    /// The first flag given.
+    fn given(&self) -> Option<&'static str> {
         let given = [
             (!self.etcd_endpoints.is_empty(), "--etcd-endpoints"),
             (self.etcd_ca.is_some(), "--etcd-ca"),
@@ -69,18 +93,10 @@ impl StoreArgs {
         given.into_iter().find_map(|(given, flag)| given.then_some(flag))
     }
 
-    /// Whether the flags fit together, and what files say can be read.
-    pub(crate) fn check(self) -> anyhow::Result<Chosen> {
-        if self.store == Kind::Memory {
-            return match self.for_etcd() {
-                None => Ok(Chosen::Memory),
-                Some(flag) => bail!("{flag} has no meaning with --store memory; leave out one of the two"),
-            };
-        }
+    /// Whether the flags say how etcd is reached, and what files say can be read.
+    pub(crate) fn check(self) -> anyhow::Result<EtcdOptions> {
         if self.etcd_endpoints.is_empty() {
-            bail!(
-                "--store etcd needs --etcd-endpoints, as http://etcd:2379; for a single replica --store memory will do"
-            );
+            bail!("--etcd-endpoints is missing: give those of the controllers' etcd, as http://etcd:2379");
         }
         if let Some(bad) = self.etcd_endpoints.iter().find(|url| !is_url(url)) {
             bail!("--etcd-endpoints: {bad:?} is not a URL: give http://host:port or https://host:port");
@@ -93,12 +109,12 @@ impl StoreArgs {
             }
             _ => None,
         };
-        Ok(Chosen::Etcd(EtcdOptions {
+        Ok(EtcdOptions {
             endpoints: self.etcd_endpoints,
             cluster: String::new(),
             tls: TlsFiles { ca: self.etcd_ca, identity: self.etcd_cert.zip(self.etcd_key) },
             user,
-        }))
+        })
     }
 }
 

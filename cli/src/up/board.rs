@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use zenvoy_controller::model::Phase;
 use zenvoy_controller::report::{Occasion, Reporter, Status};
 use zenvoy_shared::id::UpstreamId;
 
@@ -82,7 +83,7 @@ impl Board {
         self.shared.changed.notified().await;
     }
 
-    /// The rows as they are now.
+    /// The rows as they are now, each with the last wake that got it up.
     pub(super) fn rows(&self) -> BTreeMap<UpstreamId, Status> {
         self.lock().rows.clone()
     }
@@ -97,8 +98,13 @@ impl Board {
 }
 
 impl Reporter for Board {
-    fn status(&self, upstream: &UpstreamId, status: Status) {
-        if self.lock().rows.get(upstream) == Some(&status) {
+    fn status(&self, upstream: &UpstreamId, mut status: Status) {
+        let known = self.lock().rows.get(upstream).cloned();
+        if status.phase != Phase::Active {
+            // A wake that goes on may yet fail: the last one is the last that came to an end.
+            status.last_wake_unix_ms = known.as_ref().and_then(|known| known.last_wake_unix_ms);
+        }
+        if known.as_ref() == Some(&status) {
             return;
         }
         self.change(|state| {
@@ -125,6 +131,30 @@ impl Reporter for Board {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_wake_is_the_last_that_got_it_up() {
+        let (board, id) = (Board::default(), UpstreamId::new("local", "web", 80));
+        let seen = |phase, opened| {
+            let status = Status {
+                phase,
+                workload: None,
+                address: None,
+                conditions: Vec::new(),
+                last_wake_unix_ms: opened,
+                idle_since_unix_ms: None,
+            };
+            board.status(&id, status);
+            board.rows()[&id].last_wake_unix_ms
+        };
+        assert_eq!(seen(Phase::Cold, None), None);
+        assert_eq!(seen(Phase::Waking, Some(1)), None, "it may fail");
+        assert_eq!(seen(Phase::Cold, Some(1)), None, "it has failed");
+        assert_eq!(seen(Phase::Active, Some(2)), Some(2));
+        assert_eq!(seen(Phase::Waking, Some(3)), Some(2), "that one was up");
+        board.gone(&id);
+        assert_eq!(seen(Phase::Cold, None), None);
+    }
 
     #[test]
     fn news_that_nobody_takes_cost_a_bounded_amount_and_their_loss_is_told() {

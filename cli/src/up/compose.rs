@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zenvoy_controller::leader::Electing;
-use zenvoy_controller::plan::ports::PortPool;
 use zenvoy_controller::replica::{self, Parts, ReplicaOptions};
 use zenvoy_controller::session::DemandQuota;
 use zenvoy_controller::source::process::{self, ProcessScaler, ProcessSource};
@@ -20,6 +19,7 @@ use zenvoy_controller::translate::{ListenerOptions, Names};
 use zenvoy_proxy::bootstrap::{self, BootstrapOptions};
 use zenvoy_proxy::{Goodbye, Handle, Proxy, ProxyOptions};
 use zenvoy_shared::id::{NodeId, UpstreamId};
+use zenvoy_shared::pool::PortPool;
 
 use super::board::Board;
 use super::{envoy, ports, reach, show};

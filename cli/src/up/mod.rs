@@ -12,9 +12,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use zenvoy_controller::plan::ports::PortPool;
 use zenvoy_controller::source::process;
 use zenvoy_controller::translate::{ListenerOptions, settle};
+use zenvoy_shared::pool::PortPool;
 
 use self::board::Board;
 use crate::exit::Failure;
@@ -51,7 +51,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH", env = "ZENVOY_ENVOY")]
     envoy: Option<PathBuf>,
     /// The address on which Envoy listens
-    #[arg(long, value_name = "IP", env = "ZENVOY_LISTENER_BIND", default_value = "127.0.0.1")]
+    #[arg(long, value_name = "IP", env = "ZENVOY_LISTENER_BIND", default_value = "127.0.0.1",
+        value_parser = value::ip)]
     listener_bind: IpAddr,
     /// The port of Envoy's HTTP listener, which all http and http2 upstreams share
     #[arg(long, value_name = "PORT", env = "ZENVOY_HTTP_PORT", default_value_t = 10_000,
@@ -65,10 +66,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "RANGES", env = "ZENVOY_PORT_POOL")]
     port_pool: Option<PortPool>,
     /// Serve the proxy's health, status (/status) and metrics (/metrics) here, as 127.0.0.1:18081
-    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ADMIN")]
+    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ADMIN", value_parser = value::address)]
     admin: Option<SocketAddr>,
     /// Envoy's own admin interface, as 127.0.0.1:9901
-    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ENVOY_ADMIN")]
+    #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ENVOY_ADMIN", value_parser = value::address)]
     envoy_admin: Option<SocketAddr>,
     /// How often Envoy tells its statistics: the grain of idleness
     #[arg(long, value_name = "DURATION", env = "ZENVOY_STATS_FLUSH_INTERVAL", default_value = "250ms",
@@ -90,7 +91,7 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
     let mut wanted = reach::listeners(&source.config().borrow(), listeners);
     wanted.extend(args.admin.map(|address| (address, "--admin".into())));
     wanted.extend(args.envoy_admin.map(|address| (address, "--envoy-admin".into())));
-    check_pool(|address| pool.covers(address), &wanted).map_err(Failure::configuration)?;
+    check_pool(&pool, &wanted).map_err(Failure::configuration)?;
     ports::check_free(&wanted).map_err(Failure::configuration)?;
     let board = Board::default();
     logs::init(logs, &board)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use anyhow::bail;
-use zenvoy_controller::plan::ports::PortPool;
+use zenvoy_shared::pool::PortPool;
 
 /// Whether all these can be listened on: asked before anything is started, and of all at once, so that none of them is
 /// another's.

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use zenvoy_e2e::{http, net, parts};
 
-use super::world::{LIMIT, Up, get, greeted};
+use super::world::{LIMIT, Log, Up, get, greeted};
 
 const WEB: &str = "
 upstreams:
@@ -238,6 +240,62 @@ fn a_command_that_never_listens_is_told_to_the_client_and_in_the_view() {
         let said = up.until("    mute did not become ready within the wake timeout of 1s: ").await;
         assert!(said.contains("nobody accepts connections on 127.0.0.1:"), "{said}");
         up.until("    waiting for the database").await;
+        // What it lacks is known by now: whoever is held in vain is told that too.
+        let answer = get(web(), "mute.localhost").await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("WakeDeadline"), "{answer}");
+        assert!(answer.contains("nobody accepts connections on 127.0.0.1:"), "{answer}");
+        assert!(answer.contains("waiting for the database"), "{answer}");
+    });
+}
+
+/// A server that ends when a client says so.
+const MORTAL: &str = r"
+import os, socket, sys
+s = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+while True:
+    c, _ = s.accept()
+    if c.recv(3) == b'die':
+        print('out of memory', file=sys.stderr, flush=True)
+        os._exit(7)
+    c.close()
+";
+
+#[test]
+fn the_first_crash_of_a_command_that_served_is_told_with_its_status_and_last_lines() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("mortal.py"), MORTAL).expect("written");
+        let file = "
+upstreams:
+- {name: db, port: 1, protocol: tcp, listenPort: 15432, command: [python3, -SI, mortal.py, '{port}']}
+";
+        let log = Log(folder.path().join("log"));
+        let mut up = Up::start_logged(folder.path(), file, &log);
+        up.until("ready: ").await;
+        let mut client = TcpStream::connect(("127.0.0.1", 15432)).await.expect("connected");
+        client.write_all(b"die").await.expect("written");
+        log.until(&["WARN", "db exited with status 7; started again. Its last lines:\n", "out of memory\n"])
+            .await;
+    });
+}
+
+#[test]
+fn a_file_that_is_removed_is_told_and_the_last_good_one_stays() {
+    net::in_namespace(async || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = Log(folder.path().join("log"));
+        let file = "
+upstreams:
+- {name: web, port: 80, protocol: tcp, listenPort: 15432, command: [python3, -SI, server.py, '{port}']}
+";
+        let mut up = Up::start_logged(folder.path(), file, &log);
+        up.until("ready: ").await;
+        let path = folder.path().join("up.yaml");
+        std::fs::remove_file(&path).expect("removed");
+        log.until(&["up.yaml is gone: the last good configuration stays until the file is back"]).await;
+        assert!(!greeted(SocketAddr::from(([127, 0, 0, 1], 15432))).await.0.is_empty());
+        std::fs::write(&path, file.replace("web", "other")).expect("written");
+        up.until("local/web:80  gone").await;
     });
 }
 

@@ -1,7 +1,7 @@
 //! `zenvoy up` in a test: started in the test's network namespace, watched by its lines, ended with the test.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -42,6 +42,15 @@ impl Up {
 
     /// As [`Up::start`], with further flags.
     pub(crate) fn start_with(folder: &Path, file: &str, flags: &[&str]) -> Self {
+        Self::start_to(folder, file, flags, Stdio::inherit())
+    }
+
+    /// As [`Up::start`], with its log in `log`.
+    pub(crate) fn start_logged(folder: &Path, file: &str, log: &Log) -> Self {
+        Self::start_to(folder, file, &[], std::fs::File::create(&log.0).expect("a file").into())
+    }
+
+    fn start_to(folder: &Path, file: &str, flags: &[&str], log: Stdio) -> Self {
         std::fs::write(folder.join("server.py"), SERVER).expect("written");
         std::fs::write(folder.join("up.yaml"), file).expect("written");
         let mut process = Command::new(env!("CARGO_BIN_EXE_zenvoy"))
@@ -50,6 +59,7 @@ impl Up {
             .args(flags)
             .env("ZENVOY_ENVOY", parts::path("envoy"))
             .stdout(Stdio::piped())
+            .stderr(log)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -109,6 +119,34 @@ impl Up {
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let ended = tokio::time::timeout(LIMIT, self.process.wait()).await.expect("it ends in time");
         ended.expect("waited").code()
+    }
+}
+
+/// What zenvoy logs.
+pub(crate) struct Log(pub(crate) PathBuf);
+
+impl Log {
+    /// Waits until it says all these, in order.
+    pub(crate) async fn until(&self, words: &[&str]) {
+        let says = || {
+            let text = self.text();
+            words
+                .iter()
+                .try_fold(text.as_str(), |rest, word| rest.split_once(word).map(|(_, rest)| rest))
+                .is_some()
+        };
+        let wait = async {
+            while !says() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let seen = tokio::time::timeout(LIMIT, wait).await;
+        assert!(seen.is_ok(), "not within {LIMIT:?}: {words:?}; the log is\n{}", self.text());
+    }
+
+    /// All of it until now.
+    pub(crate) fn text(&self) -> String {
+        std::fs::read_to_string(&self.0).expect("the log")
     }
 }
 

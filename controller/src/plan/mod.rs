@@ -1,5 +1,4 @@
-//! What the leader should do next: allocate, wake, drain. In: a view and `now`; out: steps. Pure.
+//! What the leader should do next with a workload: wake, drain. In: a view and `now`; out: steps. Pure.
 
 pub mod drain;
-pub mod ports;
 pub mod wake;

@@ -58,7 +58,7 @@ impl Core {
             writes.push(Write::Delete(Key::DrainAck(workload.clone(), self.options.me.id.clone())));
         }
         let since = demand.since_unix_nanos;
-        self.timelines.held(workload, record.episode.clone(), since);
+        self.timelines.held(workload, &record, since);
         Self::job(Subject::Demand(workload.clone()), Txn { compares, writes })
     }
 

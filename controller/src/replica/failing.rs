@@ -28,6 +28,7 @@ impl Core {
     pub(super) fn unready(&mut self, workload: &WorkloadId, said: String) {
         self.failing.unready.insert(workload.clone(), said);
         self.look_at_failure(workload);
+        self.publish_lack(workload);
         if self.late(workload).is_some() {
             self.report(workload);
         }
@@ -48,6 +49,12 @@ impl Core {
         if let Some(ends) = ends.filter(|ends| *ends > self.now.moment) {
             self.later.by(Later::Deadline(workload.clone()), ends);
         }
+    }
+
+    /// What the source says that a workload lacks whose wake goes on.
+    pub(super) fn lacks_of(&self, workload: &WorkloadId) -> Option<&str> {
+        let said = self.failing.unready.get(workload)?;
+        self.inventory.view(workload).open_wake().map(|_| said.as_str())
     }
 
     /// The open wake has taken longer than any client was held for: they were told so, and people are.

@@ -18,6 +18,7 @@ mod jobs;
 mod lead;
 mod opened;
 mod others;
+mod phases;
 mod ports;
 mod publish;
 mod records;
@@ -39,8 +40,9 @@ pub use unreachable::Blocking;
 
 use std::time::Duration;
 
+use zenvoy_shared::pool::PortPool;
+
 use crate::model::Replica;
-use crate::plan::ports::PortPool;
 use crate::session::DemandQuota;
 use crate::translate::{ListenerOptions, Names};
 

@@ -172,6 +172,14 @@ impl Core {
         self.publish(changes);
     }
 
+    /// What a workload lacks is told to those who are held for it in vain.
+    pub(super) fn publish_lack(&mut self, workload: &WorkloadId) {
+        let upstreams = self.upstreams_of(workload).into_iter();
+        self.publish_held(
+            &upstreams.filter(|upstream| self.published.upstreams.contains(upstream)).collect(),
+        );
+    }
+
     /// Proxies learn of a new activator address at once, so that they accept on it before any Envoy sends anything there.
     fn publish_held(&mut self, upstreams: &BTreeSet<UpstreamId>) {
         let known = |id: &&UpstreamId| self.published.whole && self.records.address(id).is_some();
@@ -250,7 +258,9 @@ impl Core {
             Target::Workload(workload) => Some(workload),
             Target::Unresolved(_) => None,
         };
-        set(HELD_UPSTREAM, id.to_string(), &held(id, workload, &facts.spec, &route, address, retry_after))
+        let lacks = workload.and_then(|workload| self.lacks_of(workload));
+        let held = held(id, workload, &facts.spec, &route, address, retry_after, lacks);
+        set(HELD_UPSTREAM, id.to_string(), &held)
     }
 
     /// Where an upstream's traffic goes, and after how long clients that are failed may come again.

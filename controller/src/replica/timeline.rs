@@ -1,5 +1,5 @@
-//! When the phases of wakes ended, for people. In: what happened when; out: a timeline once a wake is whole. Pure; bounded by
-//! the workloads that wake.
+//! When the phases of wakes ended, for people. In: what happened when; out: a timeline once a wake is whole, and spans on the way.
+//! Bounded by the workloads that wake.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use zenvoy_shared::id::{Episode, NodeId, WorkloadId};
 
 use super::core::Core;
 use super::event::{Cause, Effect, Now, Switch};
+use super::phases::{Phase, WakeSpans};
 use super::sessions::Served;
+use crate::model::WakeRecord;
 use crate::report::{Happening, Occasion, WakeTimeline};
 
 /// The wakes that go on.
@@ -22,11 +24,30 @@ struct Wake {
     held_unix_nanos: u64,
     asked: bool,
     timeline: WakeTimeline,
+    spans: WakeSpans,
 }
 
 impl Wake {
-    fn since_held(&self, now: Now) -> Option<Duration> {
-        Some(Duration::from_nanos(now.unix_nanos.saturating_sub(self.held_unix_nanos)))
+    fn since_held(&self, now: Now) -> Duration {
+        Duration::from_nanos(now.unix_nanos.saturating_sub(self.held_unix_nanos))
+    }
+
+    /// A phase has ended. True the first time.
+    fn ends(&mut self, phase: Phase, since_held: Duration) -> bool {
+        let end = match phase {
+            Phase::Intent => &mut self.timeline.intent,
+            Phase::Scaled => &mut self.timeline.scaled,
+            Phase::Started => &mut self.timeline.started,
+            Phase::Ready => &mut self.timeline.ready,
+            Phase::Switched => &mut self.timeline.switched,
+            Phase::FirstByte => &mut self.timeline.first_byte,
+        };
+        let first = end.is_none();
+        if first {
+            *end = Some(since_held);
+            self.spans.end(phase, since_held);
+        }
+        first
     }
 
     fn is_whole(&self) -> bool {
@@ -36,44 +57,35 @@ impl Wake {
 
 impl Timelines {
     /// A wake is about to be opened for a connection held since then.
-    pub(super) fn held(&mut self, workload: &WorkloadId, episode: Episode, held_unix_nanos: u64) {
-        let timeline = WakeTimeline { episode: Some(episode), ..WakeTimeline::default() };
-        self.wakes.insert(workload.clone(), Wake { held_unix_nanos, asked: false, timeline });
+    pub(super) fn held(&mut self, workload: &WorkloadId, wake: &WakeRecord, held_unix_nanos: u64) {
+        let timeline = WakeTimeline { episode: Some(wake.episode.clone()), ..WakeTimeline::default() };
+        let spans = WakeSpans::begin(workload, wake);
+        self.wakes.insert(workload.clone(), Wake { held_unix_nanos, asked: false, timeline, spans });
+    }
+
+    fn ends(&mut self, workload: &WorkloadId, phase: Phase, now: Now) -> bool {
+        self.wakes.get_mut(workload).is_some_and(|wake| wake.ends(phase, wake.since_held(now)))
     }
 
     /// The intent of that episode lies in the store. An intent that another replica wrote is not followed here.
     /// True the first time.
     fn intent(&mut self, workload: &WorkloadId, episode: &Episode, now: Now) -> bool {
-        let Some(wake) = self.wakes.get_mut(workload) else { return false };
-        let first = wake.timeline.episode.as_ref() == Some(episode) && wake.timeline.intent.is_none();
-        if first {
-            wake.timeline.intent = wake.since_held(now);
-        }
-        first
+        let known = self.wakes.get(workload).and_then(|wake| wake.timeline.episode.as_ref());
+        known == Some(episode) && self.ends(workload, Phase::Intent, now)
     }
 
     pub(super) fn scaled(&mut self, workload: &WorkloadId, now: Now) {
-        if let Some(wake) = self.wakes.get_mut(workload) {
-            wake.timeline.scaled = wake.since_held(now);
-        }
+        self.ends(workload, Phase::Scaled, now);
     }
 
     pub(super) fn started(&mut self, workload: &WorkloadId, now: Now) {
-        if let Some(wake) = self.wakes.get_mut(workload)
-            && wake.timeline.started.is_none()
-        {
-            wake.timeline.started = wake.since_held(now);
-        }
+        self.ends(workload, Phase::Started, now);
     }
 
     /// Ready endpoints are there. Returns the episode the first time.
     fn ready(&mut self, workload: &WorkloadId, now: Now) -> Option<Episode> {
-        let wake = self.wakes.get_mut(workload)?;
-        if wake.timeline.ready.is_some() {
-            return None;
-        }
-        wake.timeline.ready = wake.since_held(now);
-        wake.timeline.episode.clone()
+        let first = self.ends(workload, Phase::Ready, now);
+        self.wakes.get(workload).filter(|_| first)?.timeline.episode.clone()
     }
 
     /// A node was asked when it has applied the switch: the wake is not whole before it has.
@@ -89,18 +101,14 @@ impl Timelines {
         episode: &Episode,
         now: Now,
     ) -> Option<WakeTimeline> {
-        let wake = self.wakes.get_mut(workload)?;
-        if wake.timeline.episode.as_ref() == Some(episode) {
-            wake.timeline.switched = wake.since_held(now);
+        if self.wakes.get(workload)?.timeline.episode.as_ref() == Some(episode) {
+            self.ends(workload, Phase::Switched, now);
         }
         self.take_whole(workload)
     }
 
     pub(super) fn first_byte(&mut self, workload: &WorkloadId, waited: Duration) -> Option<WakeTimeline> {
-        let wake = self.wakes.get_mut(workload)?;
-        if wake.timeline.first_byte.is_none() {
-            wake.timeline.first_byte = Some(waited);
-        }
+        self.wakes.get_mut(workload)?.ends(Phase::FirstByte, waited);
         self.take_whole(workload)
     }
 
@@ -108,7 +116,12 @@ impl Timelines {
         self.wakes.get(workload)?.is_whole().then(|| self.wakes.remove(workload))?.map(|wake| wake.timeline)
     }
 
-    /// The workload is gone.
+    /// Whether the record of the wake was seen: once it is no longer open, nothing comes of the wake any more.
+    fn had_intent(&self, workload: &WorkloadId) -> bool {
+        self.wakes.get(workload).is_some_and(|wake| wake.timeline.intent.is_some())
+    }
+
+    /// The wake is over, or the workload is gone.
     pub(super) fn forget(&mut self, workload: &WorkloadId) {
         self.wakes.remove(workload);
     }
@@ -122,7 +135,8 @@ impl Core {
             self.timelines.forget(workload);
             return;
         }
-        let (usable, wake) = (view.has_usable(), view.wake().map(|wake| &wake.record));
+        let (usable, goes_on) = (view.has_usable(), view.open_wake().is_some());
+        let wake = view.wake().map(|wake| &wake.record);
         if let Some(wake) = wake
             && self.timelines.intent(workload, &wake.episode, self.now)
         {
@@ -130,6 +144,9 @@ impl Core {
             self.effect(Effect::Happened(Occasion { workload, upstream, what: Happening::Waking }));
         }
         if !usable {
+            if !goes_on && self.timelines.had_intent(workload) {
+                self.timelines.forget(workload);
+            }
             return;
         }
         let Some(episode) = self.timelines.ready(workload, self.now) else { return };

@@ -115,9 +115,7 @@ pub struct LeaseId(pub i64);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No answer: a write may have happened or not (rule G2).
-    #[error(
-        "the store did not answer: {0}; it is tried again; meanwhile nothing new is woken, mapped or drained"
-    )]
+    #[error("the store did not answer: {0}")]
     Unavailable(String),
     /// The lease has ended: register anew.
     #[error("the lease {0:?} has ended")]

@@ -8,7 +8,8 @@ use zenvoy_shared::proto::{Fail, Forward, HeldUpstream, Hold, Limits, Protocol a
 
 use crate::model::{Route, UpstreamSpec};
 
-/// The resource named like `id`. `workload` is `None` while the target is unresolved.
+/// The resource named like `id`. `workload` is `None` while the target is unresolved; `lacks` is what keeps it from being ready,
+/// if that is known.
 pub fn held(
     id: &UpstreamId,
     workload: Option<&WorkloadId>,
@@ -16,14 +17,16 @@ pub fn held(
     route: &Route,
     activator: ActivatorAddress,
     retry_after: Duration,
+    lacks: Option<&str>,
 ) -> HeldUpstream {
     let verdict = match route {
         Route::Pods(pods) => {
             Verdict::Forward(Forward { endpoints: pods.iter().map(ToString::to_string).collect() })
         }
-        Route::Activator { drain } => {
-            Verdict::Hold(Hold { drain_id: drain.as_ref().map(ToString::to_string).unwrap_or_default() })
-        }
+        Route::Activator { drain } => Verdict::Hold(Hold {
+            drain_id: drain.as_ref().map(ToString::to_string).unwrap_or_default(),
+            lacks: lacks.unwrap_or_default().into(),
+        }),
         Route::Fail(problem) => Verdict::Fail(Fail {
             reason: problem.reason.clone(),
             message: problem.message.clone(),

@@ -52,6 +52,19 @@ async fn a_late_wake_says_what_its_source_knows() {
 }
 
 #[tokio::test]
+async fn who_is_held_in_vain_is_told_what_the_workload_lacks() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.pods_lack("nobody listens").await;
+    assert_eq!(world.held_lack(), "", "nobody waits for it");
+    world.holds("node-1", true).await;
+    world.pods_lack("nobody listens. Its last lines:\nopening").await;
+    assert_eq!(world.held_lack(), "nobody listens. Its last lines:\nopening");
+    world.pod_ready("pod-1").await;
+    assert!(world.verdict().starts_with("forward "), "{}", world.verdict());
+}
+
+#[tokio::test]
 async fn what_one_wake_lacked_is_not_told_of_the_next() {
     let mut world = late().await;
     world.pods_lack("nobody listens").await;

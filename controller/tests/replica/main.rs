@@ -6,6 +6,7 @@ mod gone;
 mod later;
 mod outage;
 mod refused;
+mod spans;
 mod store;
 mod world;
 

@@ -94,7 +94,7 @@ fn a_proxy_is_told_to_hold_to_forward_or_to_fail() {
     let told = |route: &Route| {
         let (spec, workload) = (UpstreamSpec::default(), WorkloadId::new("shop", "Deployment.apps", "cart"));
         let address = activator().expect("allocated");
-        shown(&held(&cart(), Some(&workload), &spec, route, address, Duration::from_secs(2)))
+        shown(&held(&cart(), Some(&workload), &spec, route, address, Duration::from_secs(2), None))
     };
     let drain = Some(DrainId("01J".into()));
     insta::assert_snapshot!("held_hold", told(&Route::Activator { drain }));

@@ -182,7 +182,10 @@ impl Machine {
     fn late(&self, held: &Held) -> Failure {
         let (upstream, within) = (&held.upstream, Span(held.wake_timeout));
         let message = match &self.last_dial {
-            None => format!("{upstream} did not become ready within its wake timeout of {within}"),
+            None => {
+                let lacks = held.lacks.as_ref().map_or_else(String::new, |lacks| format!(": {lacks}"));
+                format!("{upstream} did not become ready within its wake timeout of {within}{lacks}")
+            }
             Some(error) => format!(
                 "{upstream} became ready, but did not accept within its wake timeout of {within}; last attempt: {error}"
             ),

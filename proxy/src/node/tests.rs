@@ -18,6 +18,7 @@ fn held(verdict: Verdict) -> Held {
         wake_timeout: Duration::from_secs(60),
         max_held: 2,
         verdict,
+        lacks: None,
         refused: None,
     }
 }

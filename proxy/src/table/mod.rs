@@ -29,6 +29,8 @@ pub struct Held {
     pub max_held: u32,
     /// What every node does with a connection that arrives now.
     pub verdict: Verdict,
+    /// What keeps it from being ready, if that is known: for those who are held in vain.
+    pub lacks: Option<String>,
     /// What this node does for a while instead of holding it.
     pub refused: Option<Refused>,
 }
@@ -142,6 +144,10 @@ impl TryFrom<proto::HeldUpstream> for Held {
                 retry_after: Duration::from_millis(fail.retry_after_ms),
             },
         };
+        let lacks = match &held.verdict {
+            Some(ProtoVerdict::Hold(hold)) if !hold.lacks.is_empty() => Some(hold.lacks.clone()),
+            _ => None,
+        };
         let activator: ActivatorAddress = held.activator_address.parse()?;
         if matches!(&verdict, Verdict::Forward(to) if to.contains(&activator.0.into())) {
             return Err(InvalidHeld::Loop { upstream: held.upstream, activator });
@@ -153,6 +159,7 @@ impl TryFrom<proto::HeldUpstream> for Held {
             wake_timeout: Duration::from_millis(limits.wake_timeout_ms).min(LONGEST_WAKE),
             max_held: limits.max_held,
             verdict,
+            lacks,
             refused: None,
         })
     }

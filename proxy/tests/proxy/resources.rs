@@ -54,7 +54,7 @@ pub(crate) fn hold() -> Verdict {
 }
 
 pub(crate) fn hold_for(drain: &str) -> Verdict {
-    Verdict::Hold(Hold { drain_id: drain.into() })
+    Verdict::Hold(Hold { drain_id: drain.into(), lacks: String::new() })
 }
 
 pub(crate) fn forward(pods: &[SocketAddr]) -> Verdict {

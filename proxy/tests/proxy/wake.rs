@@ -1,6 +1,7 @@
 //! Wakes through a real Envoy, in both transports.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -14,8 +15,8 @@ use crate::resources::{Upstream, forward, hold};
 use crate::world::{World, begin, get, options, read_until, until};
 
 fn tproxy(rules: RulesBy) -> ProxyOptions {
-    let ranges = vec!["127.0.0.1:20000-20999".parse().expect("a range")];
-    ProxyOptions { transport: Transport::Tproxy { port: 15_001, ranges, rules }, ..options() }
+    let pool = "127.0.0.1:20000-20999".parse().expect("a pool");
+    ProxyOptions { transport: Transport::Tproxy { port: 15_001, pool, rules }, ..options() }
 }
 
 /// A held request is answered after the wake; then Envoy is switched, and nothing passes the proxy.
@@ -69,6 +70,26 @@ fn the_same_by_transparent_accepting_with_nft() {
 #[test]
 fn the_same_by_transparent_accepting_with_iptables() {
     in_namespace(async || wakes(tproxy(RulesBy::Iptables)).await);
+}
+
+#[test]
+fn the_same_by_rules_that_somebody_else_installed_as_documented() {
+    in_namespace(async || {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/deploy.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let rules = page.split("```\n").find(|block| block.starts_with("table ip ")).expect("the rules");
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), rules).expect("written");
+        let installed = Command::new("nft").arg("-f").arg(file.path()).status().expect("run nft");
+        assert!(installed.success());
+        wakes(tproxy(RulesBy::Nobody)).await;
+        let left = Command::new("nft").args(["list", "tables"]).output().expect("run nft");
+        assert_eq!(
+            String::from_utf8_lossy(&left.stdout),
+            "table ip activators\n",
+            "the proxy's is not there"
+        );
+    });
 }
 
 #[test]

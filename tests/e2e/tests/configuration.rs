@@ -26,6 +26,14 @@ fn upstream(name: &str, spec: &Value) -> DynamicObject {
     serde_json::from_value(object).expect("an object")
 }
 
+/// Waits until the node would hold a connection to a backend, and not fail it.
+async fn until_held(zenvoy: &Installation, backend: &Backend) {
+    until::so(&format!("{} is held", backend.name()), async || {
+        zenvoy.node.upstream(backend).await.is_some_and(|upstream| upstream["verdict"] == "hold")
+    })
+    .await;
+}
+
 /// Waits until the Service of a backend says what is wrong, with these words, and an event does.
 async fn told(zenvoy: &Installation, backend: &Backend, reason: &str, words: &[&str]) {
     shown(zenvoy, backend, reason, words).await;
@@ -55,8 +63,16 @@ fn a_missing_or_ambiguous_target_is_told_on_the_service_and_to_its_clients_and_t
 
         let (orphan, twins) = (Backend::http("orphan"), Backend::http("twins"));
         orphan.apply_service(&zenvoy.cluster).await;
+        // Objects of two kinds are not seen in the order in which they were made, and a target that was found once stays: a
+        // Service that has one before the second appears tells when both Deployments are known.
+        let elder = twins.clone().named("elder");
         twins.apply_workload_as("twin-a", &zenvoy.cluster).await;
+        elder.apply_service(&zenvoy.cluster).await;
+        until_held(&zenvoy, &elder).await;
         twins.apply_workload_as("twin-b", &zenvoy.cluster).await;
+        let kept = ["Deployment/twin-a", "Deployment/twin-b", "Deployment/twin-a stays the target"];
+        told(&zenvoy, &elder, "TargetAmbiguous", &kept).await;
+        until_held(&zenvoy, &elder).await;
         twins.apply_service(&zenvoy.cluster).await;
         for (backend, reason, words) in [
             (&orphan, "TargetNotFound", vec!["orphan"]),

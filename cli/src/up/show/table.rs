@@ -21,8 +21,10 @@ const GIVE_WAY: [usize; COLUMNS - 2] = [3, 5, 6, 4, 2];
 const GAP: usize = 2;
 /// In front of what stands below a row, where there is room for it.
 const INDENT: usize = 4;
-/// A reason takes no more lines than this.
+/// A reason takes no more lines than this...
 const REASON_LINES: usize = 3;
+/// ...and its sentence no more than this, where more stands below it.
+const SENTENCE_LINES: usize = 2;
 
 /// Whether escape sequences for colours are understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,10 +172,9 @@ impl Layout {
         let Some(problem) = row.failure.filter(|_| self.reasons == Reasons::BelowTheRow) else {
             return vec![first];
         };
-        let said = problem.message.lines().next().unwrap_or_default();
         let indent = INDENT.min(self.width / 4);
-        let said = wrapped(&format!("{}: {said}", problem.reason), self.width - indent);
-        let below = said.into_iter().take(REASON_LINES).map(|line| format!("{:indent$}{line}", ""));
+        let below =
+            reason(problem, self.width - indent).into_iter().map(|line| format!("{:indent$}{line}", ""));
         std::iter::once(first).chain(below).collect()
     }
 
@@ -193,6 +194,23 @@ impl Layout {
         }
         line.trim_end().to_owned()
     }
+}
+
+/// A problem's reason and sentence, and of what the command wrote as many of the last lines as there is room for.
+fn reason(problem: &Problem, width: usize) -> Vec<String> {
+    let (said, wrote) = problem.message.split_once('\n').unwrap_or((&problem.message, ""));
+    let wrote: Vec<&str> = wrote.lines().filter(|line| !line.trim().is_empty()).collect();
+    let mut lines = wrapped(&format!("{}: {said}", problem.reason), width);
+    let room = if wrote.is_empty() { REASON_LINES } else { SENTENCE_LINES };
+    if lines.len() > room {
+        lines.truncate(room);
+        lines[room - 1] = cut(&format!("{} …", lines[room - 1]), width);
+    }
+    let rest = wrote.len().saturating_sub(REASON_LINES - lines.len());
+    // What moves a terminal's cursor would break the table.
+    let shown = |line: &&str| cut(line.replace(char::is_control, " ").trim_end(), width);
+    lines.extend(wrote[rest..].iter().map(shown));
+    lines
 }
 
 /// Why connections are not served, if they are not.
@@ -278,6 +296,7 @@ mod tests {
             "local/web:80  failing  http://web.localhost:10000  12    1m         -",
             "    CrashLoop: web exited with status 3, 4 times in a row; tried again in 2s. Its",
             "    last lines:",
+            "    no",
             "local/web:81  cold     -                           -     1m         -",
         ];
         assert_eq!(shown(&rows, 85, 9, Colour::None), expected);
@@ -285,6 +304,22 @@ mod tests {
         assert_eq!(narrow[0], "UPSTREAM      PHASE    REACHED AT");
         assert_eq!(shown(&rows, 30, 9, Colour::None)[0], "UPSTREAM      PHASE");
         assert_eq!(shown(&rows, 10, 9, Colour::None)[1], "local/web…");
+    }
+
+    #[test]
+    fn of_what_a_command_wrote_the_last_lines_are_shown() {
+        let said = "web exited with status 1 before it was ready, 12 times in a row; tried again in 30s. Its last lines:";
+        let message = format!("{said}\nTraceback:\n  File \"server.py\"\n\nKeyError: 'DATABASE'\n");
+        let reason = |message: &str, width| {
+            reason(&Problem { reason: "CrashLoop".into(), message: message.into() }, width)
+        };
+        let lines = reason(&message, 76);
+        assert_eq!(lines[1..], ["tried again in 30s. Its last lines:", "KeyError: 'DATABASE'"]);
+        assert_eq!(reason(&message, 200)[1..], ["  File \"server.py\"", "KeyError: 'DATABASE'"]);
+        let lines = reason(&format!("{said}\n\x1b[31m{}", "x".repeat(100)), 30);
+        assert_eq!(lines[1], "status 1 before it was ready,…");
+        assert_eq!((lines.len(), length(&lines[2])), (3, 30), "{lines:?}");
+        assert!(lines[2].starts_with(" [31mx") && lines[2].ends_with('…'), "{lines:?}");
     }
 
     #[test]

@@ -27,8 +27,16 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// An instance ended though nobody asked it to.
-    pub(super) fn failed(&mut self, id: &WorkloadId, ending: &Ending, was_ready: bool, now: Instant) {
+    /// An instance ended though nobody asked it to. What is no problem, since it is started again at once, is returned: nobody else
+    /// tells it.
+    #[must_use]
+    pub(super) fn failed(
+        &mut self,
+        id: &WorkloadId,
+        ending: &Ending,
+        was_ready: bool,
+        now: Instant,
+    ) -> Option<String> {
         if was_ready && ending.ran >= STABLE_AFTER {
             self.failures = 0;
         }
@@ -37,7 +45,13 @@ impl Backoff {
         let wait = if first_crash_of_one_that_served { Duration::ZERO } else { wait(self.failures) };
         self.wait = wait;
         self.retry_at = Some(now + wait);
-        self.problem = (!first_crash_of_one_that_served).then(|| self.explain(id, ending, was_ready, wait));
+        let problem = self.explain(id, ending, was_ready, wait);
+        if first_crash_of_one_that_served {
+            self.problem = None;
+            return Some(problem.message);
+        }
+        self.problem = Some(problem);
+        None
     }
 
     fn explain(&self, id: &WorkloadId, ending: &Ending, was_ready: bool, wait: Duration) -> Problem {
@@ -56,11 +70,10 @@ impl Backoff {
             [] => ". It wrote nothing".into(),
             lines => format!(". Its last lines:\n{}", lines.join("\n")),
         };
-        let (name, how, wait) = (&id.name, &ending.how, Span(wait));
-        Problem {
-            reason: reason.into(),
-            message: format!("{name} {how}{when}{times}; tried again in {wait}{output}"),
-        }
+        let again =
+            if wait.is_zero() { "started again".into() } else { format!("tried again in {}", Span(wait)) };
+        let (name, how) = (&id.name, &ending.how);
+        Problem { reason: reason.into(), message: format!("{name} {how}{when}{times}; {again}{output}") }
     }
 
     /// Whether an instance may be started at `now`.
@@ -117,7 +130,7 @@ mod tests {
     fn an_end_before_ready_is_a_problem_with_status_and_last_lines() {
         let mut backoff = Backoff::default();
         let now = Instant::now();
-        backoff.failed(&id(), &ending(Duration::ZERO), false, now);
+        assert_eq!(backoff.failed(&id(), &ending(Duration::ZERO), false, now), None);
         let problem = backoff.problem().expect("a problem");
         assert_eq!(problem.reason, "ExitedBeforeReady");
         assert!(problem.message.starts_with(
@@ -131,7 +144,7 @@ mod tests {
     fn the_third_end_in_a_row_is_a_crash_loop() {
         let mut backoff = Backoff::default();
         for _ in 0..3 {
-            backoff.failed(&id(), &ending(Duration::ZERO), false, Instant::now());
+            let _ = backoff.failed(&id(), &ending(Duration::ZERO), false, Instant::now());
         }
         let problem = backoff.problem().expect("a problem");
         assert_eq!(problem.reason, "CrashLoop");
@@ -143,7 +156,7 @@ mod tests {
         let mut backoff = Backoff::default();
         let how = How::NotStarted("its working directory /nowhere does not exist".into());
         let ending = Ending { how, last_lines: Vec::new(), ran: Duration::ZERO };
-        backoff.failed(&id(), &ending, false, Instant::now());
+        let _ = backoff.failed(&id(), &ending, false, Instant::now());
         let problem = backoff.problem().expect("a problem");
         assert_eq!(problem.reason, "NotStarted");
         assert_eq!(
@@ -156,12 +169,13 @@ mod tests {
     fn one_that_served_is_restarted_at_once_and_without_a_problem_the_first_time() {
         let mut backoff = Backoff::default();
         let now = Instant::now();
-        backoff.failed(&id(), &ending(STABLE_AFTER), true, now);
-        assert!(backoff.may_start(now) && backoff.problem().is_none());
-        backoff.forget_problem();
-        backoff.failed(&id(), &ending(Duration::from_secs(1)), true, now);
-        assert_eq!(backoff.problem().map(|problem| problem.reason.as_str()), Some("Exited"));
-        backoff.failed(&id(), &ending(STABLE_AFTER), true, now);
-        assert!(backoff.problem().is_none(), "a long good run ends the row");
+        let mut served_for = |ran| {
+            let told = backoff.failed(&id(), &ending(ran), true, now);
+            (told, backoff.may_start(now), backoff.problem().map(|problem| problem.reason.clone()))
+        };
+        let told = Some("web exited with status 3; started again. Its last lines:\nno such table".into());
+        assert_eq!(served_for(STABLE_AFTER), (told.clone(), true, None));
+        assert_eq!(served_for(Duration::from_secs(1)), (None, false, Some("Exited".into())));
+        assert_eq!(served_for(STABLE_AFTER), (told, true, None), "a long good run ends the row");
     }
 }

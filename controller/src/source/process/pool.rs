@@ -209,19 +209,21 @@ impl Pool {
         self.touch(&id);
     }
 
-    /// An instance is gone with all its descendants.
-    pub(super) fn ended(&mut self, uid: &Uid, ending: &Ending, now: Instant) {
-        let Some(instance) = self.instances.remove(uid) else { return };
+    /// An instance is gone with all its descendants. Returns what people are to be told of it, if no problem tells them.
+    pub(super) fn ended(&mut self, uid: &Uid, ending: &Ending, now: Instant) -> Option<String> {
+        let instance = self.instances.remove(uid)?;
         let id = instance.workload;
         self.endpoints_changed(&id);
+        let mut told = None;
         if let Some(process) = self.processes.get_mut(&id)
             && instance.state != InstanceState::Stopping
         {
             let was_ready = matches!(instance.state, InstanceState::Ready(_));
-            process.backoff.failed(&id, ending, was_ready, now);
+            told = process.backoff.failed(&id, ending, was_ready, now);
         }
         self.touch(&id);
         self.reconcile(&id, now);
+        told
     }
 
     /// When [`Pool::tick`] has something to do, if nothing else happens.

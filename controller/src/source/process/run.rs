@@ -16,7 +16,7 @@ use super::file::{self, Conflicts, FileError};
 use super::instance::{self, Ending, Event};
 use super::keeper::Keeper;
 use super::pool::{Pool, Step};
-use super::watch::FileWatch;
+use super::watch::{Became, FileWatch};
 use crate::model::{Fact, WorkloadFacts};
 use crate::source::{Pod, ScaleError, ScaleWrite, Scaler, Source, SourceError};
 
@@ -60,6 +60,17 @@ impl ProcessSource {
     pub fn config(&self) -> watch::Receiver<Arc<Config>> {
         self.config.subscribe()
     }
+
+    fn read_again(&self, pool: &mut Pool) {
+        match file::read(&self.path, &self.conflicts) {
+            Ok(config) => {
+                tracing::info!(file = %self.path.display(), "took over the changed file");
+                pool.load(&config, Instant::now());
+                self.config.send_replace(Arc::new(config));
+            }
+            Err(error) => tracing::error!("the changed file is not used, the last good one stays: {error}"),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -84,7 +95,7 @@ impl Source for ProcessSource {
             .map_err(|error| SourceError(format!("watch {}: {error}", self.path.display())))?;
         let (events, mut happened) = mpsc::channel(BUFFER);
         let mut running =
-            Instances { keeper: self.keeper, events, stops: BTreeMap::new(), tasks: JoinSet::new() };
+            Instances { keeper: self.keeper.clone(), events, stops: BTreeMap::new(), tasks: JoinSet::new() };
         let mut pool = Pool::default();
         pool.load(&self.config.borrow(), Instant::now());
         while !stop.is_cancelled() {
@@ -105,13 +116,12 @@ impl Source for ProcessSource {
                     }
                 }
                 () = at(pool.due()) => pool.tick(Instant::now()),
-                () = file.changed() => match file::read(&self.path, &self.conflicts) {
-                    Ok(config) => {
-                        tracing::info!(file = %self.path.display(), "took over the changed file");
-                        pool.load(&config, Instant::now());
-                        self.config.send_replace(Arc::new(config));
-                    }
-                    Err(error) => tracing::error!("the changed file is not used, the last good one stays: {error}"),
+                became = file.next() => match became {
+                    Became::Changed => self.read_again(&mut pool),
+                    Became::Gone => tracing::warn!(
+                        "{} is gone: the last good configuration stays until the file is back",
+                        self.path.display()
+                    ),
                 },
             }
         }
@@ -180,7 +190,9 @@ impl Instances {
             ended.map_err(|error| SourceError(format!("the task of a local command failed: {error}")))?;
         tracing::debug!(instance = %uid, "{}", ending.how);
         self.stops.remove(&uid);
-        pool.ended(&uid, &ending, Instant::now());
+        if let Some(told) = pool.ended(&uid, &ending, Instant::now()) {
+            tracing::warn!("{told}");
+        }
         Ok(())
     }
 }

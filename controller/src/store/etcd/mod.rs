@@ -75,33 +75,40 @@ pub struct EtcdStore {
 }
 
 impl EtcdStore {
-    /// Opens the store, and asks etcd once, so that bad options end a start. Members that are away now are tried again
-    /// at each call.
+    /// As [`EtcdStore::open`], and asks etcd once, so that bad options end a start.
     ///
     /// # Errors
     /// [`StoreError::Options`] and [`StoreError::Denied`]: it would not work later either.
     pub async fn connect(options: &EtcdOptions) -> Result<Self, StoreError> {
+        let store = Self::open(options).await?;
+        match store.read(Room::Leader).await {
+            Err(error) if !error.could_retry() => Err(error),
+            Err(error) => {
+                warn!(%error, "etcd is away; it is tried again, and nothing new is mapped or drained until it is back");
+                Ok(store)
+            }
+            Ok(_) => Ok(store),
+        }
+    }
+
+    /// Opens the store. Members that are away are tried again at each call.
+    ///
+    /// # Errors
+    /// [`StoreError::Options`]: it would not work later either.
+    pub async fn open(options: &EtcdOptions) -> Result<Self, StoreError> {
         if options.cluster.is_empty() || options.cluster.contains('/') {
             let cluster = &options.cluster;
             let why = format!("{cluster:?} does not name a cluster: give a name without '/'");
             return Err(StoreError::Options(why));
         }
         let tls = tls(options).await?;
-        let store = Self {
+        Ok(Self {
             members: Arc::new(Members::new(&options.endpoints, &connect_options(options), tls.as_ref())?),
             endpoints: options.endpoints.join(","),
             prefix: format!("/zenvoy/v1/{}/", options.cluster),
             met_unknown: Arc::default(),
             seen: Arc::default(),
-        };
-        match store.read(Room::Leader).await {
-            Err(error) if !error.could_retry() => Err(error),
-            Err(error) => {
-                warn!(%error, "etcd is away");
-                Ok(store)
-            }
-            Ok(_) => Ok(store),
-        }
+        })
     }
 
     /// The endpoint of the member that is asked now.

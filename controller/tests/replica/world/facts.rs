@@ -55,6 +55,10 @@ impl World {
         self.see_endpoints().await;
     }
 
+    pub(crate) async fn pod_starts(&mut self) {
+        self.event(Event::Fact(Fact::Started(workload()))).await;
+    }
+
     pub(crate) async fn pods_end(&mut self) {
         self.api.0.lock().expect("not poisoned").pods.clear();
         self.see_object().await;

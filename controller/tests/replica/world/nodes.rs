@@ -116,6 +116,14 @@ impl World {
         self.wait(IDLE_AFTER + Duration::from_secs(1)).await;
     }
 
+    /// A connection that had been held for so long got its first byte.
+    pub(crate) async fn first_byte(&mut self, node: &str, waited: Duration) {
+        let held_unix_nanos = self.now.unix_nanos;
+        let first_byte_unix_nanos = held_unix_nanos + u64::try_from(waited.as_nanos()).expect("as made");
+        let upstream = cart();
+        self.says(node, Said::FirstByte { upstream, held_unix_nanos, first_byte_unix_nanos }).await;
+    }
+
     pub(crate) async fn applied(&mut self, node: &str) {
         let node = NodeId(node.into());
         let (applied, rest) = std::mem::take(&mut self.switches).into_iter().partition(|(at, _)| *at == node);

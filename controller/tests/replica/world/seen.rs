@@ -85,6 +85,14 @@ impl World {
         self.held[&UpstreamId::new("shop", service, 80).to_string()].activator_address.clone()
     }
 
+    /// What clients are told who are held in vain.
+    pub(crate) fn held_lack(&self) -> &str {
+        match self.held[&cart().to_string()].verdict.as_ref().expect("a verdict") {
+            Verdict::Hold(hold) => &hold.lacks,
+            verdict => panic!("not held: {verdict:?}"),
+        }
+    }
+
     pub(crate) fn verdict(&self) -> String {
         match self.held[&cart().to_string()].verdict.as_ref().expect("a verdict") {
             Verdict::Hold(hold) if hold.drain_id.is_empty() => "hold".into(),

@@ -13,6 +13,7 @@ fn held(protocol: Protocol, verdict: Verdict) -> Held {
         wake_timeout: 60 * SECOND,
         max_held: 10,
         verdict,
+        lacks: None,
         refused: None,
     }
 }
@@ -78,6 +79,13 @@ fn a_held_connection_fails_at_its_deadline_and_says_why() {
     let Step::Fail(failure) = machine.next(Some(&cold), now + 60 * SECOND) else { panic!("fail") };
     assert_eq!(failure.reason, "WakeDeadline");
     assert_eq!(failure.message, "shop/cart:80 did not become ready within its wake timeout of 1m");
+    let told = Held { lacks: Some("nobody listens. Its last lines:\nopening".into()), ..cold };
+    let Step::Fail(failure) = machine.next(Some(&told), now + 60 * SECOND) else { panic!("fail") };
+    assert!(
+        failure.message.ends_with("of 1m: nobody listens. Its last lines:\nopening"),
+        "{}",
+        failure.message
+    );
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
-use super::{ActivatorRange, RulesError, run};
+use zenvoy_shared::pool::PortPool;
 
-pub(super) fn install(name: &str, ranges: &[ActivatorRange], port: u16) -> Result<(), RulesError> {
+use super::{RulesError, run};
+
+pub(super) fn install(name: &str, pool: &PortPool, port: u16) -> Result<(), RulesError> {
     // A process that was killed left a jump; a script cannot ask whether one is there.
     while jump("-D", name).is_ok() {}
-    restore(&script(name, ranges, port)).inspect_err(|_| {
+    restore(&script(name, pool, port)).inspect_err(|_| {
         let _ = restore(&format!("*mangle\n:{name} - [0:0]\n-F {name}\n-X {name}\nCOMMIT\n"));
     })
 }
@@ -25,13 +27,13 @@ fn restore(script: &str) -> Result<(), RulesError> {
 }
 
 /// Naming the chain empties one that is there.
-fn script(name: &str, ranges: &[ActivatorRange], port: u16) -> String {
+fn script(name: &str, pool: &PortPool, port: u16) -> String {
     let mut script = format!("*mangle\n:{name} - [0:0]\n");
-    for range in ranges {
+    for range in pool.ranges() {
+        let (ip, (first, last)) = (range.ip(), range.ports());
         let _ = writeln!(
             script,
-            "-A {name} -p tcp -d {}/32 --dport {}:{} -j TPROXY --on-ip 127.0.0.1 --on-port {port}",
-            range.ip, range.first, range.last
+            "-A {name} -p tcp -d {ip}/32 --dport {first}:{last} -j TPROXY --on-ip 127.0.0.1 --on-port {port}"
         );
     }
     let _ = writeln!(script, "-A PREROUTING -p tcp -j {name}\nCOMMIT");

@@ -1,4 +1,4 @@
-//! The kernel's rules for transparent accepting, by nft or iptables. In: ranges of activator addresses and the port of
+//! The kernel's rules for transparent accepting, by nft or iptables. In: the pool of activator addresses and the port of
 //! the transparent socket; out: rules that stand until they are dropped. Those left by a killed process are replaced.
 
 mod iptables;
@@ -8,55 +8,11 @@ mod tests;
 
 use std::fmt;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use tracing::warn;
-
-/// A range of activator ports on one loopback address, both ends included. Written `127.0.0.1:20000-32767`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ActivatorRange {
-    /// The loopback address.
-    pub ip: Ipv4Addr,
-    /// The first port.
-    pub first: u16,
-    /// The last port.
-    pub last: u16,
-}
-
-impl ActivatorRange {
-    /// Whether connections to `address` could be to an activator address; one without an IP stands for each.
-    pub fn covers(&self, address: SocketAddr) -> bool {
-        let ip = address.ip().is_unspecified() || address.ip() == self.ip;
-        ip && (self.first..=self.last).contains(&address.port())
-    }
-}
-
-impl fmt::Display for ActivatorRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}-{}", self.ip, self.first, self.last)
-    }
-}
-
-/// The text is no range of activator addresses.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a range of activator addresses like 127.0.0.1:20000-32767")]
-pub struct InvalidRange(pub String);
-
-impl FromStr for ActivatorRange {
-    type Err = InvalidRange;
-
-    fn from_str(text: &str) -> Result<Self, InvalidRange> {
-        let parse = || {
-            let (ip, ports) = text.split_once(':')?;
-            let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-            Some(Self { ip: ip.parse().ok()?, first: first.parse().ok()?, last: last.parse().ok()? })
-        };
-        let range = parse().filter(|range| 0 < range.first && range.first <= range.last);
-        range.ok_or_else(|| InvalidRange(text.into()))
-    }
-}
+use zenvoy_shared::pool::PortPool;
 
 /// How the rules are put in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -150,13 +106,13 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Brings connections to `ranges` to the transparent socket on `port` of 127.0.0.1.
-    pub fn install(by: RulesBy, ranges: &[ActivatorRange], port: u16) -> Result<Self, RulesError> {
+    /// Brings connections to addresses of `pool` to the transparent socket on `port` of 127.0.0.1.
+    pub fn install(by: RulesBy, pool: &PortPool, port: u16) -> Result<Self, RulesError> {
         let name = format!("zenvoy_{port}");
         // Each puts them in place in one step: after a failure there is nothing to take out.
         match by {
-            RulesBy::Nft => nft::install(&name, ranges, port)?,
-            RulesBy::Iptables => iptables::install(&name, ranges, port)?,
+            RulesBy::Nft => nft::install(&name, pool, port)?,
+            RulesBy::Iptables => iptables::install(&name, pool, port)?,
             RulesBy::Nobody => {}
         }
         Ok(Self { by, name })

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
-use super::{ActivatorRange, RulesError, run};
+use zenvoy_shared::pool::PortPool;
 
-pub(super) fn install(name: &str, ranges: &[ActivatorRange], port: u16) -> Result<(), RulesError> {
-    run("nft", &["-f", "-"], &script(name, ranges, port))
+use super::{RulesError, run};
+
+pub(super) fn install(name: &str, pool: &PortPool, port: u16) -> Result<(), RulesError> {
+    run("nft", &["-f", "-"], &script(name, pool, port))
 }
 
 pub(super) fn remove(name: &str) -> Result<(), RulesError> {
@@ -13,12 +15,12 @@ pub(super) fn remove(name: &str) -> Result<(), RulesError> {
 }
 
 /// Adding before deleting makes the deletion succeed whether or not one is there.
-fn script(name: &str, ranges: &[ActivatorRange], port: u16) -> String {
+fn script(name: &str, pool: &PortPool, port: u16) -> String {
     let mut script =
         format!("add table ip {name}\ndelete table ip {name}\ntable ip {name} {{\n  chain activators {{\n");
     script.push_str("    type filter hook prerouting priority mangle; policy accept;\n");
-    for range in ranges {
-        let (ip, first, last) = (range.ip, range.first, range.last);
+    for range in pool.ranges() {
+        let (ip, (first, last)) = (range.ip(), range.ports());
         let _ =
             writeln!(script, "    ip daddr {ip} tcp dport {first}-{last} tproxy to 127.0.0.1:{port} accept");
     }

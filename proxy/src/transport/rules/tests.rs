@@ -4,8 +4,8 @@ use zenvoy_e2e::net::in_namespace;
 use super::*;
 use crate::transport::{accept, tproxy};
 
-fn ranges() -> Vec<ActivatorRange> {
-    ["127.0.0.1:20000-20999", "127.0.0.2:20000-20999"].map(|text| text.parse().unwrap()).to_vec()
+fn pool() -> PortPool {
+    "127.0.0.1:20000-20999,127.0.0.2:20000-20999".parse().unwrap()
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {
@@ -21,7 +21,7 @@ fn left() -> String {
 
 async fn connections_arrive_with_their_destination(by: RulesBy) {
     let listener = tproxy::listen(15_001).unwrap();
-    let _rules = Rules::install(by, &ranges(), 15_001).unwrap();
+    let _rules = Rules::install(by, &pool(), 15_001).unwrap();
     for destination in ["127.0.0.1:20000", "127.0.0.2:20999"] {
         let (client, accepted) = tokio::join!(TcpStream::connect(destination), accept(&listener));
         client.unwrap();
@@ -43,7 +43,7 @@ fn connections_to_any_activator_address_reach_the_one_socket_by_iptables() {
 fn nothing_is_left_in_the_kernel_after_the_rules_are_dropped() {
     in_namespace(async || {
         for by in [RulesBy::Nft, RulesBy::Iptables] {
-            let rules = Rules::install(by, &ranges(), 15_001).unwrap();
+            let rules = Rules::install(by, &pool(), 15_001).unwrap();
             assert_ne!(left(), "", "{by:?}");
             drop(rules);
             assert_eq!(left(), "", "{by:?}");
@@ -55,19 +55,9 @@ fn nothing_is_left_in_the_kernel_after_the_rules_are_dropped() {
 fn rules_left_by_a_killed_process_are_replaced() {
     in_namespace(async || {
         for by in [RulesBy::Nft, RulesBy::Iptables] {
-            std::mem::forget(Rules::install(by, &ranges(), 15_001).unwrap());
-            drop(Rules::install(by, &ranges(), 15_001).unwrap());
+            std::mem::forget(Rules::install(by, &pool(), 15_001).unwrap());
+            drop(Rules::install(by, &pool(), 15_001).unwrap());
             assert_eq!(left(), "", "{by:?}");
         }
     });
-}
-
-#[test]
-fn a_range_reads_back_what_it_prints_and_a_malformed_one_names_the_form() {
-    assert_eq!(ranges()[0].to_string(), "127.0.0.1:20000-20999");
-    assert_eq!("127.0.0.1:20000".parse::<ActivatorRange>().unwrap().last, 20_000);
-    for text in ["", "127.0.0.1", "127.0.0.1:0-5", "127.0.0.1:9-5", "::1:5-9", "127.0.0.1:1-70000"] {
-        let error = text.parse::<ActivatorRange>().unwrap_err().to_string();
-        assert!(error.contains("127.0.0.1:20000-32767"), "{error}");
-    }
 }

@@ -43,13 +43,29 @@ fn fault(error: &serde_saphyr::Error, path: Option<&Path>) -> Fault {
     // What the parser says of types is for programmers; what is unknown, missing or no valid text is told well.
     let of_types =
         ["expected ", "invalid ", "cannot deserialize"].iter().any(|start| message.starts_with(start));
-    let message = match fields.iter().rev().find_map(|field| expected(field)).filter(|_| of_types) {
-        Some(expected) => format!("expected {expected}"),
-        None => message,
+    let wanted = match fields.as_slice() {
+        [] => Some("`upstreams:` with a list below it, each entry with `- name: NAME`"),
+        fields => fields.iter().rev().find_map(|field| expected(field)),
+    };
+    let message = match wanted.filter(|_| of_types) {
+        Some(wanted) => format!("expected {wanted}"),
+        None => without_advice(message),
     };
     let path = fields.join(".").replace(".[", "[");
     let message = if path.is_empty() { message } else { format!("{path}: {message}") };
     Fault { location, message }
+}
+
+/// Some of the parser's messages end with what a programmer could do.
+fn without_advice(message: String) -> String {
+    if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
+        let key = key.split(", ").next().unwrap_or(key);
+        return format!("`{key}` is given a second time");
+    }
+    if message.starts_with("multiple YAML documents") {
+        return "a second document (`---`) begins above; the file must be a single one".into();
+    }
+    message
 }
 
 /// A step of the path as the user wrote it.

@@ -227,3 +227,21 @@ fn a_process_that_nothing_could_wake_is_refused() {
     assert!(error("{}").contains("at least one"));
     assert!(error("").contains("demo.yaml"));
 }
+
+#[test]
+fn what_is_wrong_with_the_file_as_a_whole_is_told_to_users_and_not_to_programmers() {
+    for text in ["foo", "[]", "- name: web"] {
+        assert!(
+            error(text).starts_with("demo.yaml:1:1: expected `upstreams:` with a list below it"),
+            "{}",
+            error(text)
+        );
+    }
+    let twice = error(&WEB.replace("port: 80", "port: 80\n  port: 81"));
+    assert!(twice.starts_with("demo.yaml:5:3: upstreams[0]: `port` is given a second time\n"), "{twice}");
+    let second = error(&format!("{WEB}---\n{WEB}"));
+    assert!(
+        second.contains(": a second document (`---`) begins above; the file must be a single one\n"),
+        "{second}"
+    );
+}

@@ -1,9 +1,10 @@
-//! Which activator address an upstream gets: unique, stable, quarantined after release (I3).
+//! The pool of activator addresses, the same for controllers, which allocate from it, and for proxies, which accept on it. In:
+//! text; out: addresses. Pure.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 
-use zenvoy_shared::id::ActivatorAddress;
+use crate::id::ActivatorAddress;
 
 /// The addresses that may be allocated: ranges of ports on loopback addresses, in order of preference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub struct PortPool {
     ranges: Vec<PortRange>,
 }
 
-/// `ip:first-last`, both ends included.
+/// `ip:first-last`, both ends included, or `ip:port`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PortRange {
     ip: Ipv4Addr,
@@ -24,7 +25,7 @@ pub struct PortRange {
 pub enum InvalidPool {
     /// A range is malformed.
     #[error(
-        "{0:?} is not a range of activator addresses: give loopback-ip:first-last, as 127.0.0.1:20000-32767"
+        "{0:?} is not a range of activator addresses: give loopback-ip:first-last (IPv4), as 127.0.0.1:20000-32767"
     )]
     Range(String),
     /// Two ranges share addresses.
@@ -55,11 +56,30 @@ impl FromStr for PortRange {
     fn from_str(text: &str) -> Result<Self, InvalidPool> {
         let parse = || {
             let (ip, ports) = text.split_once(':')?;
-            let (first, last) = ports.split_once('-')?;
+            let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
             let range = Self { ip: ip.parse().ok()?, first: first.parse().ok()?, last: last.parse().ok()? };
             (range.ip.is_loopback() && range.first > 0 && range.first <= range.last).then_some(range)
         };
         parse().ok_or_else(|| InvalidPool::Range(text.into()))
+    }
+}
+
+impl PortRange {
+    /// The loopback address.
+    pub fn ip(&self) -> Ipv4Addr {
+        self.ip
+    }
+
+    /// The first port and the last.
+    pub fn ports(&self) -> (u16, u16) {
+        (self.first, self.last)
+    }
+}
+
+impl std::fmt::Display for PortPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ranges: Vec<String> = self.ranges.iter().map(ToString::to_string).collect();
+        f.write_str(&ranges.join(","))
     }
 }
 
@@ -85,6 +105,11 @@ impl FromStr for PortPool {
 }
 
 impl PortPool {
+    /// The ranges, in order of preference; never empty, none twice.
+    pub fn ranges(&self) -> &[PortRange] {
+        &self.ranges
+    }
+
     /// All addresses, in order of preference.
     pub fn addresses(&self) -> impl Iterator<Item = ActivatorAddress> + '_ {
         self.ranges.iter().flat_map(|range| {
@@ -156,8 +181,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_reads_back_what_it_prints() {
+        let text = "127.0.0.1:20000-32767,127.0.0.2:7-7";
+        assert_eq!(pool(text).to_string(), text);
+        assert_eq!(pool("127.0.0.1:20000-32767, 127.0.0.2:7"), pool(text));
+    }
+
+    #[test]
     fn a_malformed_pool_says_what_is_wrong() {
-        for text in ["10.0.0.1:1-2", "127.0.0.1:2-1", "127.0.0.1:0-1", "127.0.0.1", "::1:1-2"] {
+        let malformed =
+            ["10.0.0.1:1-2", "127.0.0.1:2-1", "127.0.0.1:0-1", "127.0.0.1", "::1:1-2", "127.0.0.1:1-70000"];
+        for text in malformed {
             assert_eq!(text.parse::<PortPool>(), Err(InvalidPool::Range(text.into())));
         }
         assert_eq!("".parse::<PortPool>(), Err(InvalidPool::Empty));
