@@ -63,7 +63,7 @@ impl Controller {
             format!("--etcd-endpoints={etcd}"),
             // A killed leader's successor waits this long.
             format!("--lease-ttl={}s", LEASE_TTL.as_secs()),
-            "--log=info,zenvoy_controller=debug".into(),
+            super::log_flag("zenvoy_controller"),
         ];
         flags.extend(further.iter().map(|flag| (*flag).to_owned()));
         let log = folder.log(name);

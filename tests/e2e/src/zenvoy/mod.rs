@@ -28,6 +28,14 @@ pub use secured::Certificates;
 /// A part that says nothing for this long is paused, and does not keep others waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What it logs: `part` in detail, unless `ZENVOY_LOG` says otherwise (benchmarks run it as it is shipped).
+fn log_flag(part: &str) -> String {
+    match std::env::var("ZENVOY_LOG") {
+        Ok(filter) => format!("--log={filter}"),
+        Err(_) => format!("--log=info,{part}=debug"),
+    }
+}
+
 /// A whole installation in the test's network namespace: a control plane, a kubelet, etcd, one controller, one node.
 pub struct Installation {
     /// The node: a proxy and its Envoy.

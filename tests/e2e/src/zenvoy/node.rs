@@ -97,7 +97,7 @@ impl Node {
             format!("--envoy-listen={beside}"),
             format!("--admin={proxy_admin}"),
             format!("--stats-flush-interval={FLUSH}"),
-            "--log=info,zenvoy_proxy=debug".into(),
+            super::log_flag("zenvoy_proxy"),
         ];
         proxy_flags.extend_from_slice(further);
         let bootstrap = folder.path().join(format!("envoy{suffix}.yaml"));
