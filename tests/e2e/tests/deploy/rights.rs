@@ -1,8 +1,9 @@
 //! The controller has the rights that it needs and no others. All end-to-end tests run it with the deployed ones.
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::ResourceQuota;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use zenvoy_e2e::cluster::{NAMESPACE, User};
 use zenvoy_e2e::deploy;
@@ -51,8 +52,16 @@ async fn apply_upstream(zenvoy: &Installation, backend: &Backend) {
     assert!(applied.is_clean(), "{applied}");
 }
 
-/// A proxy that says it lives in a Pod, which does not exist any more, and dies without a goodbye.
+/// A node in a Pod of its own comes, dies without a goodbye, and its Pod is deleted.
 async fn silent_node_without_a_pod(zenvoy: &Installation) {
+    let pods = Api::<Pod>::namespaced(zenvoy.cluster.client(), NAMESPACE);
+    // Of another Kubernetes node: nobody runs it.
+    let pod = json!({
+        "metadata": { "name": "silent" },
+        "spec": { "nodeName": "deployed", "containers": [{ "name": "envoy", "image": "envoy" }] },
+    });
+    let pod = serde_json::from_value(pod).expect("a Pod");
+    let created = pods.create(&PostParams::default(), &pod).await.expect("a Pod");
     let flags = [
         "proxy".to_owned(),
         "--node=silent".into(),
@@ -61,8 +70,8 @@ async fn silent_node_without_a_pod(zenvoy: &Installation) {
         "--envoy-listen=127.0.0.1:18101".into(),
         "--admin=127.0.0.1:18181".into(),
         format!("--pod-namespace={NAMESPACE}"),
-        "--pod-name=deleted".into(),
-        "--pod-uid=2b7cbf4b-34a9-4b8f-9d1e-0f6b6a7c2f61".into(),
+        "--pod-name=silent".into(),
+        format!("--pod-uid={}", created.uid().expect("an object has a UID")),
     ];
     let mut proxy = Process::start(&parts::zenvoy(), flags, &[], &zenvoy.folder.log("silent-proxy"));
     until::so("the silent node is registered", async || {
@@ -73,6 +82,8 @@ async fn silent_node_without_a_pod(zenvoy: &Installation) {
     })
     .await;
     proxy.kill().await;
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    pods.delete("silent", &at_once).await.expect("deleted");
 }
 
 #[test]
