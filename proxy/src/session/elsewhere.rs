@@ -1,6 +1,7 @@
 //! A controller that alone has lost its store cannot register the node, and the others may scale down what it relays to. So all
 //! are asked before such a one is taken, and again and again while it is (rule N2).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -16,9 +17,13 @@ use super::{Session, SessionError, WELCOME};
 const LOOK: Duration = Duration::from_secs(5);
 
 impl Session {
-    /// A place where the node is registered now: of those that answered, the first. Each place is asked; the controller at hand, and
-    /// whoever does not answer in time, registers nobody.
-    pub(super) async fn registered_elsewhere(&self, unregistered_at: &str) -> Option<Place> {
+    /// A place where the node is registered now: of those that answered, the first. Each place but `here` is asked; the controller
+    /// at hand, and whoever does not answer in time, registers nobody.
+    pub(super) async fn registered_elsewhere(
+        &self,
+        unregistered_at: &str,
+        here: SocketAddr,
+    ) -> Option<Place> {
         let hello = Hello {
             // It is not demand that is asked about, and what is not said of activity is unknown.
             demand: Some(Demand::default()),
@@ -27,7 +32,13 @@ impl Session {
             ..self.greeting(self.node.introduction())
         };
         let mut asked = JoinSet::new();
-        for place in link::places(&self.controllers).await {
+        let mut places = link::places(&self.controllers).await;
+        if places.len() > 1 {
+            // An only address may stand for several controllers; this one would know that it is asked itself, if it is not of
+            // an earlier build.
+            places.retain(|place| place.address != here);
+        }
+        for place in places {
             let (tls, hello) = (self.tls.clone(), hello.clone());
             asked.spawn(async move {
                 let registers = async {
@@ -57,11 +68,11 @@ impl Session {
     }
 
     /// Until one of the others can register the node.
-    pub(super) async fn until_registered_elsewhere(&self, unregistered_at: &str) -> Place {
+    pub(super) async fn until_registered_elsewhere(&self, unregistered_at: &str, here: SocketAddr) -> Place {
         loop {
             // Not all nodes at once.
             tokio::time::sleep(LOOK.mul_f64(rand::random_range(0.5..1.0))).await;
-            if let Some(place) = self.registered_elsewhere(unregistered_at).await {
+            if let Some(place) = self.registered_elsewhere(unregistered_at, here).await {
                 return place;
             }
         }

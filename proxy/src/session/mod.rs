@@ -212,7 +212,7 @@ impl Session {
             };
         if relayed {
             // Meanwhile it may wake what is held here, but lets nothing through.
-            if let Some(place) = self.registered_elsewhere(&id).await {
+            if let Some(place) = self.registered_elsewhere(&id, address).await {
                 return Err(SessionError::Elsewhere(place));
             }
             warn!(controller = id, %address, "session open; no controller's store answers, and this proxy relays");
@@ -229,7 +229,7 @@ impl Session {
                 Ok(()) => Err(SessionError::Table("the controller ended it".into())),
                 Err(error) => Err(SessionError::Table(error.to_string())),
             },
-            place = self.until_registered_elsewhere(&id), if relayed => Err(SessionError::Elsewhere(place)),
+            place = self.until_registered_elsewhere(&id, address), if relayed => Err(SessionError::Elsewhere(place)),
         }
     }
 }
