@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", env = "ZENVOY_HELD_GRACE", help_heading = "Ending", default_value = "10s",
         value_parser = value::duration)]
     held_grace: Duration,
-    /// At the end: how long relayed connections may last
+    /// At the end: how long relayed connections may last; while some do and Envoy lives, further ones are accepted
     #[arg(long, value_name = "DURATION", env = "ZENVOY_RELAY_GRACE", help_heading = "Ending", default_value = "20s",
         value_parser = value::duration)]
     relay_grace: Duration,

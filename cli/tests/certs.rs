@@ -103,6 +103,30 @@ fn renewed_certificates_are_new_and_of_the_same_authority() {
 }
 
 #[test]
+fn etcd_has_authorities_of_its_own_and_keeps_what_it_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path();
+    made(out, &[]);
+    assert!(!out.join("etcd").exists(), "only when it is asked for");
+    let hosts = ["--etcd-host", "etcd-0.example.org,etcd-1.example.org", "--etcd-host", "127.0.0.1"];
+    made(out, &hosts);
+    for part in ["server", "peer", "client"] {
+        checked(&out.join("etcd").join(part), &Role::Stranger).expect(part);
+    }
+    let authority = |part: &str| contents(&out.join(part)).ca.expect("an authority");
+    let (etcd, peers) = (authority("etcd/server"), authority("etcd/peer"));
+    assert!(etcd == authority("etcd/client") && etcd != peers);
+    assert!(authority("controller") != etcd && authority("controller") != peers);
+
+    let before = contents(&out.join("etcd/client"));
+    made(out, &hosts);
+    assert!(contents(&out.join("etcd/client")) == before, "it stays");
+    made(out, &[&hosts[..], &["--renew"]].concat());
+    let after = contents(&out.join("etcd/client"));
+    assert!(after.identity != before.identity && after.ca == before.ca, "new, of the same authority");
+}
+
+#[test]
 fn names_that_no_certificate_can_hold_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     for (flags, expected) in [

@@ -20,6 +20,7 @@ pub mod activity;
 pub mod admin;
 pub mod bootstrap;
 pub mod demand;
+mod ending;
 pub mod hold;
 pub mod local;
 pub mod node;

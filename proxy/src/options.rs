@@ -89,7 +89,8 @@ pub struct ProxyOptions {
     pub stats_flush_interval: Duration,
     /// At the end: held connections may wait this long for their upstream; then they are failed. Default: 10 s.
     pub held_grace: Duration,
-    /// At the end: relayed connections may last this long, from the same moment on; then they are reset. Default: 30 s.
+    /// At the end: relayed connections may last this long, from the same moment on; then they are reset. Under an Envoy that
+    /// stays, as long as something is open, connections are accepted nearly to the end of it. Default: 30 s.
     pub relay_grace: Duration,
     /// What is said at the end. Default: that the node is gone, if Envoy is gone by then.
     pub goodbye: Goodbye,

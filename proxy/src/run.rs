@@ -5,31 +5,25 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::future::FusedFuture;
 use http::Uri;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout, timeout_at};
+use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminError, Status, View};
+use crate::ending::{ENDING, Ending};
 use crate::hold::Holder;
 use crate::local::{Local, LocalAddress, LocalError};
-use crate::node::{Farewell, Moment, Node};
-use crate::options::{Goodbye, ProxyOptions, Transport};
+use crate::node::{Moment, Node};
+use crate::options::{ProxyOptions, Transport};
 use crate::session::Session;
 use crate::table::Table;
 use crate::transport::rules::{Rules, RulesError};
 use crate::transport::{AcceptCounts, ListenError, accept_each, bind_all, raise_file_limit, tproxy};
-
-/// The local side, admin and the session may take this long to end.
-const ENDING: Duration = Duration::from_secs(3);
-
-/// An Envoy that is gone for this long does not just connect again.
-const ENVOY_GONE: Duration = Duration::from_secs(2);
-
-/// How often it is looked whether Envoy is gone.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// The proxy could not start, or a part of it died.
 #[derive(Debug, thiserror::Error)]
@@ -144,9 +138,9 @@ impl Proxy {
         Handle { view: self.view.clone() }
     }
 
-    /// Runs until `stop`. Then it accepts no more and takes its rules out; held connections may still be served for
-    /// `held_grace` and are failed after it, relayed ones are reset after `relay_grace`; at last Envoy's streams and the
-    /// session end.
+    /// Runs until `stop`, and under a living Envoy a while longer: until nothing is open or `relay_grace` is nearly over. Then it
+    /// accepts no more and takes its rules out; held connections may still be served until `held_grace` and are failed after
+    /// it, relayed ones are reset after `relay_grace`; at last Envoy's streams and the session end.
     ///
     /// # Errors
     /// When one of its parts died; the proxy ends in the same order.
@@ -154,7 +148,7 @@ impl Proxy {
         let Self { options, local, admin, transparent, session, view } = self;
         let (node, local_address) = (&options.node, local.address());
         info!(%node, local = %local_address, "the proxy runs; connections are taken by {}", options.transport);
-        let (front, rear) = (stop.child_token(), CancellationToken::new());
+        let (front, rear) = (CancellationToken::new(), CancellationToken::new());
         let mut parts = JoinSet::new();
         parts.spawn(part("Envoy's side", local.serve(view.node.clone(), session.uplink(), rear.clone())));
         parts.spawn(part("the session", session.run(rear.clone())));
@@ -162,17 +156,25 @@ impl Proxy {
         if let Some(listener) = admin {
             parts.spawn(part("the admin interface", admin::serve(listener, view.clone(), rear.clone())));
         }
-        let mut accepting = pin!(accept(transparent, &view, front.clone()));
-        let died = tokio::select! {
-            () = &mut accepting => None,
-            died = parts.join_next() => died,
+        let told = async {
+            stop.cancelled().await;
+            let ending = Ending::begins(&options);
+            ending.serve_on(&view).await;
+            ending
         };
-        if died.is_some() {
-            front.cancel();
+        let mut accepting = pin!(accept(transparent, &view, front.clone()).fuse());
+        let (ending, died) = tokio::select! {
+            ending = told => (Some(ending), None),
+            died = parts.join_next() => (None, died),
+            () = &mut accepting => (None, None),
+        };
+        front.cancel();
+        if !accepting.is_terminated() {
             accepting.await;
         }
-        drain(&view, &options).await;
-        view.node.part(farewell(&view.node, options.goodbye).await);
+        let ending = ending.unwrap_or_else(|| Ending::begins(&options));
+        ending.drain(&view).await;
+        view.node.part(ending.farewell(&view.node).await);
         rear.cancel();
         // What does not end in time are connections that Envoys keep open; they end with the set.
         let _ = timeout(ENDING, async { while parts.join_next().await.is_some() {} }).await;
@@ -236,46 +238,5 @@ async fn keep(view: Arc<View>, stop: CancellationToken) {
             },
             () = sleep_until(look.into()) => view.node.expire(Instant::now()),
         }
-    }
-}
-
-/// Waits for the connections, as long as they are given.
-async fn drain(view: &View, options: &ProxyOptions) {
-    let now = tokio::time::Instant::now();
-    info!(held = view.node.waiting(), relayed = view.node.relaying(), "no more connections are accepted");
-    let held_until = now + options.held_grace.min(options.relay_grace);
-    if timeout_at(held_until, view.holder.ended()).await.is_ok() {
-        return;
-    }
-    view.holder.give_up_held();
-    if timeout_at(now + options.relay_grace, view.holder.ended()).await.is_ok() {
-        return;
-    }
-    view.holder.cut_relays();
-    if timeout_at(now + options.relay_grace + ENDING, view.holder.ended()).await.is_err() {
-        warn!("some connections did not end in time");
-    }
-}
-
-/// What is said at the end; see [`Goodbye`].
-async fn farewell(node: &Node, goodbye: Goodbye) -> Farewell {
-    let within = match goodbye {
-        Goodbye::Always => return Farewell::Forget,
-        Goodbye::Never => return Farewell::Return,
-        Goodbye::WhenEnvoyGone { within } => within,
-    };
-    if !node.had_envoy() {
-        // There is no end of it to wait for; and one that runs may not have found its way here yet, so the node counts on.
-        return Farewell::Return;
-    }
-    let until = Instant::now() + within;
-    loop {
-        if node.without_envoy_since().is_some_and(|since| since.elapsed() >= ENVOY_GONE) {
-            return Farewell::Forget;
-        }
-        if Instant::now() >= until {
-            return Farewell::Return;
-        }
-        tokio::time::sleep(LOOK).await;
     }
 }

@@ -1,5 +1,6 @@
-//! A development authority, and what it signs.
+//! Development authorities, and what they sign.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -8,6 +9,8 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 use zenvoy_shared::tls::{Identity, Name};
+
+use self::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 
 use super::folder::{Existing, Folder, Pair};
 
@@ -18,8 +21,42 @@ const SKEW: Duration = Duration::from_secs(300);
 
 /// Who a certificate is for.
 pub(super) struct Subject {
-    pub(super) identity: Identity,
-    pub(super) hosts: Vec<String>,
+    common_name: String,
+    identity: Option<Identity>,
+    hosts: Vec<String>,
+    uses: Vec<ExtendedKeyUsagePurpose>,
+}
+
+impl Subject {
+    /// A part of zenvoy. A node's certificate serves nobody, and a controller's demands nothing.
+    pub(super) fn of_zenvoy(identity: Identity, hosts: Vec<String>) -> Self {
+        let uses = match identity.name {
+            Name::Controller => vec![ServerAuth],
+            Name::Node(_) | Name::Nodes(_) => vec![ClientAuth],
+        };
+        Self { common_name: "zenvoy".into(), identity: Some(identity), hosts, uses }
+    }
+
+    /// Members of etcd, to clients or to each other: a member calls others, and itself, with what it serves with.
+    pub(super) fn of_etcd(common_name: &str, hosts: Vec<String>) -> Self {
+        Self { common_name: common_name.into(), identity: None, hosts, uses: vec![ServerAuth, ClientAuth] }
+    }
+
+    /// Controllers at etcd.
+    pub(super) fn at_etcd() -> Self {
+        let common_name = "zenvoy-etcd-client".into();
+        Self { common_name, identity: None, hosts: Vec::new(), uses: vec![ClientAuth] }
+    }
+}
+
+/// What people are shown.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.identity {
+            Some(identity) => identity.fmt(f),
+            None => f.write_str(&self.common_name),
+        }
+    }
 }
 
 /// Signs certificates.
@@ -29,12 +66,12 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// The one in `folder`, or a new one that is written there.
-    pub(super) fn in_folder(folder: &Folder) -> anyhow::Result<Self> {
+    /// The one in `folder`, or a new one of this name that is written there.
+    pub(super) fn in_folder(folder: &Folder, common_name: &str) -> anyhow::Result<Self> {
         let pair = match folder.read()? {
             Some(pair) => pair,
             None => {
-                let pair = fresh()?;
+                let pair = fresh(common_name)?;
                 folder.write(&pair, Existing::Refused)?;
                 pair
             }
@@ -47,17 +84,15 @@ impl Authority {
 
     /// A certificate for `subject` and its key.
     pub(super) fn sign(&self, subject: &Subject, days: u32) -> anyhow::Result<Pair> {
-        let mut params = CertificateParams::new(subject.hosts.clone()).context("--controller-host")?;
-        let uri = subject.identity.to_string();
-        params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
-        name(&mut params, "zenvoy");
+        let hosts = || format!("hosts of {subject}: {}", subject.hosts.join(", "));
+        let mut params = CertificateParams::new(subject.hosts.clone()).with_context(hosts)?;
+        if let Some(identity) = &subject.identity {
+            params.subject_alt_names.push(SanType::URI(identity.to_string().as_str().try_into()?));
+        }
+        name(&mut params, &subject.common_name);
         lasts(&mut params, days);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // A node's certificate serves nobody, and a controller's demands nothing.
-        params.extended_key_usages = vec![match subject.identity.name {
-            Name::Controller => ExtendedKeyUsagePurpose::ServerAuth,
-            Name::Node(_) | Name::Nodes(_) => ExtendedKeyUsagePurpose::ClientAuth,
-        }];
+        params.extended_key_usages.clone_from(&subject.uses);
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
@@ -65,9 +100,9 @@ impl Authority {
     }
 }
 
-fn fresh() -> anyhow::Result<Pair> {
+fn fresh(common_name: &str) -> anyhow::Result<Pair> {
     let mut params = CertificateParams::new(Vec::new())?;
-    name(&mut params, "zenvoy development authority");
+    name(&mut params, common_name);
     lasts(&mut params, OF_AUTHORITY);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

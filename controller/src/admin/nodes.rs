@@ -81,7 +81,11 @@ pub async fn forget(store: &dyn Store, id: &NodeId, even_if_served: bool) -> Res
     };
     match store.txn(txn).await? {
         TxnOutcome::Written(_) => Ok(()),
-        TxnOutcome::Refused(_) => Err(ForgetError::Alive(id.clone())),
+        TxnOutcome::Refused(_) if list(store).await?.iter().any(|node| node.id == *id) => {
+            Err(ForgetError::Alive(id.clone()))
+        }
+        // By somebody else, or by this very transaction, which was not answered and sent again.
+        TxnOutcome::Refused(_) => Ok(()),
     }
 }
 

@@ -180,8 +180,12 @@ mod tests {
         }
 
         fn next(&self, fixture: &Fixture) -> DrainStep {
+            self.decide(&fixture.view())
+        }
+
+        fn decide(&self, view: &WorkloadView<'_>) -> DrainStep {
             next(
-                &fixture.view(),
+                view,
                 &Surroundings {
                     nodes: &self.nodes,
                     acks: &self.acks,
@@ -247,6 +251,23 @@ mod tests {
     fn an_offer_ends_at_its_deadline() {
         let late = Around { offered_for: OFFER_DEADLINE + Duration::from_millis(1), ..Around::idle() };
         assert!(matches!(late.next(&up().offered()), DrainStep::Cancel { .. }));
+    }
+
+    #[test]
+    fn an_offer_ends_when_what_it_rests_on_changes() {
+        let vouched = || Around::idle().acked("drain-1", 5);
+        let busy = Around { idle: false, ..vouched() };
+        let at_zero = up().offered().replicas(0);
+        let offered = up().offered();
+        let mut without_upstreams = offered.view();
+        without_upstreams.upstreams.clear();
+        for (step, reason) in [
+            (busy.next(&offered), "it is no longer idle everywhere"),
+            (vouched().next(&at_zero), "someone else scaled it to zero"),
+            (vouched().decide(&without_upstreams), "its upstreams changed"),
+        ] {
+            assert_eq!(step, DrainStep::Cancel { at: Revision(9), reason });
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! version alone, and nodes that arrive get activator routes only. Allocation and drains pause, and go on by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use zenvoy_shared::id::{DrainId, NodeId, UpstreamId, WorkloadId};
 
@@ -12,7 +13,12 @@ use super::sessions::Served;
 use crate::execute::{Job, Outcome, Subject};
 use crate::model::Problem;
 use crate::plan::wake::{AloneStep, without_store};
+use crate::session::Moment;
 use crate::source::ScaleWrite;
+use crate::store::LeaseId;
+
+/// A node that no replica could register, and whose proxy relays, finds within this the first that can again.
+const NODES_COME: Duration = Duration::from_secs(10);
 
 /// Wakes of this replica's own demand that go on without a record. Bounded by what is demanded.
 #[derive(Debug, Default)]
@@ -23,6 +29,8 @@ pub(super) struct Alone {
     refused: BTreeMap<WorkloadId, Problem>,
     /// Whose wake waits for the end of a drain, which is told once.
     waiting: BTreeMap<WorkloadId, DrainId>,
+    /// The store was away, and there may be nodes that nobody knows until then.
+    nodes_come_until: Moment,
 }
 
 impl Alone {
@@ -31,6 +39,11 @@ impl Alone {
         self.unanswered.remove(workload);
         self.waiting.remove(workload);
         self.refused.remove(workload).is_some()
+    }
+
+    /// Nothing is offered before: what runs through a node that came during the outage is not known.
+    pub(super) fn no_offer_before(&self) -> Moment {
+        self.nodes_come_until
     }
 
     pub(super) fn refused(&self, workload: &WorkloadId) -> Option<&Problem> {
@@ -44,8 +57,21 @@ impl Core {
         self.lease.is_some() && self.alone.unanswered.is_empty()
     }
 
+    /// The own lease begins or has ended.
+    pub(super) fn set_lease(&mut self, lease: Option<LeaseId>) {
+        let returns = lease.is_some() && self.lease.is_none() && self.was_registered;
+        if returns {
+            self.alone.nodes_come_until = self.now.moment.after(NODES_COME);
+        }
+        self.lease = lease;
+        self.look_at_registrations();
+        self.look_at_demand();
+        self.look_at_all_proofs();
+        self.relay_to_waiting();
+    }
+
     /// The store can be written from now on, or no longer.
-    pub(super) fn look_at_demand(&mut self) {
+    fn look_at_demand(&mut self) {
         let demanded: Vec<UpstreamId> = self.nodes.all_demanded().cloned().collect();
         for workload in self.workloads_of(&demanded) {
             self.look(&Subject::Demand(workload.clone()));
@@ -87,7 +113,7 @@ impl Core {
                 self.alone.unanswered.insert(workload.clone());
                 if matches!(without_store(&self.inventory.view(workload)), AloneStep::ScaleUp { .. }) {
                     // Somebody waits: the scale write needs no store.
-                    self.pause(&subject, std::time::Duration::ZERO);
+                    self.pause(&subject, Duration::ZERO);
                 }
             }
             Outcome::Scaled(_) => {

@@ -138,13 +138,7 @@ impl Core {
             Event::Refuses(node, refused) => self.refuses(node, refused),
             Event::Done(done) => self.done(done),
             Event::Leads(term) => self.leads(term),
-            Event::Lease(lease) => {
-                self.lease = lease;
-                self.look_at_registrations();
-                self.look_at_demand();
-                self.look_at_all_proofs();
-                self.relay_to_waiting();
-            }
+            Event::Lease(lease) => self.set_lease(lease),
             Event::Tick => {}
         }
         while let Some(later) = self.later.next(now.moment) {

@@ -57,7 +57,13 @@ impl Core {
     /// What the leader does about a node that nobody hears: its deleted Pod is the proof.
     pub(super) fn prove_gone(&mut self, node: &NodeId) -> Option<Job> {
         let (term, now) = (self.term?, self.now.moment);
-        let since = self.unreachable.nodes.get_mut(node).filter(|since| is_over(since.at.moment, now))?;
+        let since = self.unreachable.nodes.get_mut(node)?;
+        if !is_over(since.at.moment, now) {
+            // This look was due to an earlier silence, as before the first session is voted for.
+            let at = since.at.moment.after(MOVES);
+            self.later.by(Later::Subject(Subject::Gone(node.clone())), at);
+            return None;
+        }
         let tells = !std::mem::replace(&mut since.told, true);
         let record = self.records.nodes.get(node)?;
         if tells {

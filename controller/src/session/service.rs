@@ -206,6 +206,11 @@ impl Sessions for SessionService {
         let Some(node_message::Message::Hello(hello)) = first else {
             return Err(Status::invalid_argument("the first message of a session must be Hello"));
         };
+        if hello.unregistered_at == self.inner.controller {
+            return Err(Status::already_exists(
+                "the node asks others to register it, and has a session with this one",
+            ));
+        }
         let (node, opened) = self.inner.opened(hello)?;
         self.inner.access.check(&node, certificates.as_ref().map(|chain| chain.as_slice()))?;
         let session = SessionId(self.inner.opened.fetch_add(1, Ordering::Relaxed));

@@ -67,12 +67,27 @@ pub struct Txn {
     pub writes: Vec<Write>,
 }
 
+impl Txn {
+    /// Whether it rests on a record that it writes: once it was carried out, it is refused. So one that was not answered may be
+    /// sent again, and however often it is sent, it is carried out once at most.
+    pub fn voids_itself(&self) -> bool {
+        self.compares.iter().any(|compare| {
+            self.writes.iter().any(|write| match (compare, write) {
+                (Compare::Absent(compared) | Compare::WrittenAt(compared, _), Write::Put(written, ..))
+                | (Compare::WrittenAt(compared, _), Write::Delete(written)) => compared == written,
+                _ => false,
+            })
+        })
+    }
+}
+
 /// How a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TxnOutcome {
     /// Written, at this revision.
     Written(Revision),
-    /// A comparison failed at this revision: nothing was written.
+    /// A comparison failed at this revision. What was compared is no longer so; perhaps because of this very transaction, if it
+    /// voids itself: a store may send such a one again when it is not answered. Look at what there is.
     Refused(Revision),
 }
 

@@ -73,9 +73,14 @@ impl Client {
 
     /// Opens a session as `node`.
     pub(crate) async fn session(&self, node: &str) -> Result<Session, Status> {
+        self.session_beside(node, "").await
+    }
+
+    /// The same, when a session with this controller stands, which could not register the node.
+    pub(crate) async fn session_beside(&self, node: &str, controller: &str) -> Result<Session, Status> {
         let (to, messages) = mpsc::channel(16);
-        let hello =
-            Hello { node: node.into(), epoch: "epoch-1".into(), protocol_level: 1, ..Hello::default() };
+        let (node, epoch, unregistered_at) = (node.into(), "epoch-1".into(), controller.into());
+        let hello = Hello { node, epoch, unregistered_at, protocol_level: 1, ..Hello::default() };
         to.send(NodeMessage { message: Some(FromNode::Hello(hello)) }).await.expect("room");
         let mut client = SessionsClient::new(self.channel.clone());
         let opened = done("a session", client.session(ReceiverStream::new(messages))).await?;
@@ -149,8 +154,13 @@ impl Session {
         done(what, picked).await
     }
 
-    pub(crate) async fn until_welcome(&mut self) {
-        self.next("a welcome", |message| matches!(message, FromController::Welcome(_)).then_some(())).await;
+    /// Returns which controller it is.
+    pub(crate) async fn until_welcome(&mut self) -> String {
+        let welcome = |message| match message {
+            FromController::Welcome(welcome) => Some(welcome.controller),
+            _ => None,
+        };
+        self.next("a welcome", welcome).await
     }
 
     pub(crate) async fn until_refused(&mut self) -> Vec<RefusedDemand> {

@@ -21,6 +21,18 @@ async fn a_node_may_open_a_session_and_subscribe_as_itself() {
 }
 
 #[tokio::test]
+async fn n2_a_node_that_asks_others_to_register_it_gets_no_second_session_from_the_one_it_has() {
+    let world = World::start().await;
+    let client = Client::connect(&world, Some(&world.authority.node("node-1")), &world.authority).await;
+    let mut standing = client.session("node-1").await.expect("a session");
+    let controller = standing.until_welcome().await;
+    let refused = client.session_beside("node-1", &controller).await.expect_err("the same controller");
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    client.subscribe("node-1").await.expect("the session stands");
+    client.session_beside("node-1", "another").await.expect("a session").until_welcome().await;
+}
+
+#[tokio::test]
 async fn a_class_certificate_is_for_each_node_of_the_class() {
     let world = World::start().await;
     let class = world.authority.issue("nodes/gateway", Validity::Now);

@@ -44,6 +44,21 @@ async fn once_the_pod_is_deleted_the_node_no_longer_counts() {
 }
 
 #[tokio::test]
+async fn a_node_that_died_soon_after_it_came_is_looked_at_too() {
+    let mut world = World::awake().await;
+    world.pod_of_node_exists("uid-7", true);
+    world.nodes_live_in("uid-7");
+    world.node_opens("node-2").await;
+    world.wait(Duration::from_secs(5)).await;
+    world.closes("node-2").await;
+    world.pod_of_node_exists("uid-7", false);
+    world.idle_past_limit().await;
+    world.wait(Duration::from_secs(20)).await;
+    world.applied("node-1").await;
+    assert!(world.asked_for_proof("node-1").is_some(), "{:?}", world.blocking());
+}
+
+#[tokio::test]
 async fn a_pod_that_was_never_seen_proves_nothing() {
     for says in [None, Some("uid-of-another")] {
         let mut world = with_a_dead_node(says).await;

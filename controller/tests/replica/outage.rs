@@ -7,6 +7,9 @@ use zenvoy_controller::replica::{Routes, ToNode};
 
 use crate::world::World;
 
+/// A proxy that relays since nobody could register it looks for somebody who can more often than that.
+const NODES_COME: Duration = Duration::from_secs(10);
+
 /// A sleeping service whose store has gone.
 async fn cold_and_cut_off() -> World {
     let mut world = World::started().await;
@@ -62,6 +65,20 @@ async fn what_woke_without_a_record_sleeps_again_once_the_store_is_back() {
     let drain = world.asked_for_proof("node-1").expect("offered");
     world.proves_quiet("node-1", &drain).await;
     assert_eq!(world.writes(), [1, 0]);
+}
+
+#[tokio::test]
+async fn after_an_outage_nothing_is_put_to_sleep_before_nodes_that_nobody_could_register_have_come() {
+    let mut world = World::awake().await;
+    world.store_goes().await;
+    world.idle_past_limit().await;
+    world.store_answers().await;
+    world.wait(NODES_COME - Duration::from_secs(1)).await;
+    world.applied("node-1").await;
+    assert!(world.asked_for_proof("node-1").is_none());
+    world.wait(Duration::from_secs(10)).await;
+    world.applied("node-1").await;
+    assert!(world.asked_for_proof("node-1").is_some());
 }
 
 #[tokio::test]

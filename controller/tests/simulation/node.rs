@@ -36,6 +36,8 @@ pub(crate) struct Node {
     pub(crate) ads: usize,
     /// What it was welcomed to.
     pub(crate) welcomed: Option<Routes>,
+    /// The replica that could not register it, when this one is asked for that reason.
+    pub(crate) unregistered_at: Option<usize>,
     /// It said goodbye, and has not come back.
     pub(crate) gone: bool,
     epoch: u32,
@@ -94,6 +96,7 @@ impl Node {
 
     pub(crate) fn breaks(&mut self) {
         self.session = None;
+        self.unregistered_at = None;
         self.welcomed = None;
         self.asked = None;
         self.outbox.clear();

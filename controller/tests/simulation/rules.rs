@@ -12,6 +12,8 @@ pub(crate) struct Rules {
     pub(crate) one_fate: bool,
     /// N2: a node that cannot be registered gets no direct routes.
     pub(crate) relayed_unregistered: bool,
+    /// N2: nor is it taken before all replicas were asked to register it.
+    pub(crate) all_asked: bool,
     /// N4: no timer forgets a node.
     pub(crate) no_timer: bool,
     /// D5: the commit compares wake, acknowledgements, nodes and replicas.
@@ -32,6 +34,7 @@ impl Rules {
         registered_first: true,
         one_fate: true,
         relayed_unregistered: true,
+        all_asked: true,
         no_timer: true,
         full_commit: true,
         pinned: true,

@@ -182,6 +182,7 @@ impl Store for SimStore {
         let silent = state.unanswered > 0;
         state.unanswered = state.unanswered.saturating_sub(1);
         let lost = silent && state.unanswered.is_multiple_of(2);
+        let voids_itself = txn.voids_itself();
         let outcome = if lost {
             None
         } else if compares.iter().all(|compare| state.holds(compare)) {
@@ -192,6 +193,10 @@ impl Store for SimStore {
         };
         match outcome {
             Some(outcome) if !silent => Ok(outcome),
+            // Sent again at another member, which has carried it out.
+            Some(TxnOutcome::Written(revision)) if voids_itself && revision.0 % 2 == 0 => {
+                Ok(TxnOutcome::Refused(revision))
+            }
             _ => {
                 state.watchdog.lacks_answers();
                 Err(StoreError::Unavailable("no answer".into()))

@@ -1,10 +1,12 @@
 //! What the store on etcd lives through: members that die, fall silent, or come back; a quorum that is lost.
 
 use zenvoy_controller::model::Revision;
-use zenvoy_controller::store::{EtcdStore, Key, Room, Store, StoreError, WatchEvent};
+use zenvoy_controller::store::{Compare, EtcdStore, Key, Room, Store, StoreError, TxnOutcome, WatchEvent};
 
 use crate::etcd::{Etcd, compact, ready};
-use crate::records::{entry, next, node, put, steps_until, try_commit, written, written_at_last};
+use crate::records::{
+    commit, entry, is_written, next, node, put, steps_until, try_commit, written, written_at_last,
+};
 use std::time::Duration;
 
 /// The member in use is `failed` no longer, and what is written now arrives.
@@ -49,6 +51,41 @@ async fn when_the_member_in_use_falls_silent_calls_and_the_watch_go_on_at_anothe
     let last = written(&store, put(&node("c"), "1")).await;
     let seen = steps_until(&mut steps, last).await;
     assert!(seen.len() <= 2, "at most what was written late, and the last: {seen:?}");
+}
+
+#[tokio::test]
+async fn a_write_that_voids_itself_is_made_at_another_member_when_the_one_in_use_falls_silent() {
+    let mut etcd = Etcd::of(3);
+    let store = etcd.store().await;
+    let start = store.read(Room::All).await.expect("read").revision;
+    let mut steps = store.watch(start).await.expect("watch");
+    let failed = store.member().to_owned();
+    etcd.pause(&failed);
+    let made = commit(&store, vec![Compare::Absent(node("a"))], vec![put(&node("a"), "1")]).await;
+    assert!(is_written(made), "{made:?}");
+    etcd.resume(&failed);
+    // What the member was sent first comes late, if it comes at all, and is refused.
+    let last = written_at_last(&store, put(&node("b"), "1")).await;
+    let seen = steps_until(&mut steps, last).await;
+    assert_eq!(seen.len(), 2, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_write_that_voids_itself_outlives_any_other_member() {
+    let mut etcd = Etcd::of(3);
+    let store = etcd.store().await;
+    for endpoint in etcd.endpoints() {
+        if store.member() == endpoint {
+            continue;
+        }
+        // One of them leads, and what the member in use had handed on to it is lost.
+        etcd.kill(&endpoint);
+        let name = node(&endpoint.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+        let made = try_commit(&store, vec![Compare::Absent(name.clone())], vec![put(&name, "1")]).await;
+        assert!(matches!(made, Ok(TxnOutcome::Written(_))), "{made:?}");
+        etcd.start_all();
+        written_at_last(&store, put(&node("whole"), "1")).await;
+    }
 }
 
 #[tokio::test]

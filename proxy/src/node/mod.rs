@@ -287,13 +287,20 @@ impl Node {
         books.proofs.clear();
         books.proven.clear();
         proto::Hello {
+            demand: Some(books.demands.whole()),
+            activity: Some(books.activities.whole(now.at)),
+            ..self.introduction()
+        }
+    }
+
+    /// Who it is, and nothing else.
+    pub fn introduction(&self) -> proto::Hello {
+        proto::Hello {
             node: self.id.0.clone(),
             epoch: self.epoch.borrow().0.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             protocol_level: crate::PROTOCOL_LEVEL,
-            demand: Some(books.demands.whole()),
-            activity: Some(books.activities.whole(now.at)),
-            pod: None,
+            ..proto::Hello::default()
         }
     }
 

@@ -97,10 +97,39 @@ impl Link {
     }
 }
 
+/// One address of a controller: with several behind its name, each is another replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// As the options have it: TLS asks for its name.
+    pub controller: Uri,
+    /// The replica's.
+    pub address: SocketAddr,
+}
+
 /// Connects to one of the addresses of `controller`, in random order, so that nodes spread over replicas. TLS uses what the
 /// files say now.
 pub(super) async fn connect(controller: &Uri, tls: Option<&Live>) -> Result<Link, LinkError> {
-    let (stream, address) = dial(controller).await?;
+    let mut last = nowhere(controller);
+    for address in addresses(controller).await? {
+        match dial(address).await {
+            Ok(stream) => return speak(controller, address, stream, tls).await,
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Connects to this address and no other.
+pub(super) async fn connect_to(place: &Place, tls: Option<&Live>) -> Result<Link, LinkError> {
+    speak(&place.controller, place.address, dial(place.address).await?, tls).await
+}
+
+async fn speak(
+    controller: &Uri,
+    address: SocketAddr,
+    stream: TcpStream,
+    tls: Option<&Live>,
+) -> Result<Link, LinkError> {
     let (stream, alert): (Box<dyn Duplex>, Alert) = if controller.scheme_str() == Some("https") {
         let material = tls.map(Live::material).ok_or(LinkError::NoCertificate)?;
         let secured = secure(stream, address, host(controller), &material);
@@ -120,8 +149,8 @@ pub(super) async fn connect(controller: &Uri, tls: Option<&Live>) -> Result<Link
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    let speak = |source| LinkError::Speak { address, source };
-    let channel = endpoint.connect_with_connector(Once(Some(stream))).await.map_err(speak)?;
+    let failed = |source| LinkError::Speak { address, source };
+    let channel = endpoint.connect_with_connector(Once(Some(stream))).await.map_err(failed)?;
     Ok(Link { channel, address, alert })
 }
 
@@ -137,7 +166,20 @@ fn host(controller: &Uri) -> &str {
     controller.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
 }
 
-async fn dial(controller: &Uri) -> Result<(TcpStream, SocketAddr), LinkError> {
+/// All places of all controllers that have an address now.
+pub(super) async fn places(controllers: &[Uri]) -> Vec<Place> {
+    let mut places = Vec::new();
+    for controller in controllers {
+        // A name without an address is told when a session is opened there.
+        for address in addresses(controller).await.unwrap_or_default() {
+            places.push(Place { controller: controller.clone(), address });
+        }
+    }
+    places
+}
+
+/// In random order.
+async fn addresses(controller: &Uri) -> Result<Vec<SocketAddr>, LinkError> {
     let invalid = || LinkError::Address(controller.clone());
     let port = controller.port_u16().or_else(|| (controller.scheme_str() == Some("https")).then_some(443));
     let (name, port) = (host(controller), port.ok_or_else(invalid)?);
@@ -149,19 +191,20 @@ async fn dial(controller: &Uri) -> Result<(TcpStream, SocketAddr), LinkError> {
     let failed = |source| LinkError::Lookup { name: name.into(), source };
     let mut addresses: Vec<SocketAddr> = found.map_err(failed)?.collect();
     addresses.shuffle(&mut rand::rng());
-    let mut last = LinkError::Lookup { name: name.into(), source: io::ErrorKind::NotFound.into() };
-    for address in addresses {
-        let connected = timeout(CONNECT, TcpStream::connect(address)).await;
-        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(stream) => {
-                // Demand is a small message that must not wait for more.
-                let _ = stream.set_nodelay(true);
-                return Ok((stream, address));
-            }
-            Err(source) => last = LinkError::Connect { address, source },
-        }
-    }
-    Err(last)
+    Ok(addresses)
+}
+
+fn nowhere(controller: &Uri) -> LinkError {
+    LinkError::Lookup { name: host(controller).into(), source: io::ErrorKind::NotFound.into() }
+}
+
+async fn dial(address: SocketAddr) -> Result<TcpStream, LinkError> {
+    let connected = timeout(CONNECT, TcpStream::connect(address)).await;
+    let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let stream = connected.map_err(|source| LinkError::Connect { address, source })?;
+    // Demand is a small message that must not wait for more.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 /// Bytes both ways.

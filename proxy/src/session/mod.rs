@@ -2,6 +2,7 @@
 //! connection and one fate (rule N1). In: news of the node; out: verdicts into the table, requests for proof, and the
 //! connection for Envoy's streams.
 
+mod elsewhere;
 mod link;
 mod secured;
 mod status;
@@ -9,7 +10,7 @@ mod talk;
 mod uplink;
 mod watch_table;
 
-pub use link::LinkError;
+pub use link::{LinkError, Place};
 pub use secured::Refused;
 pub use status::{SessionState, SessionStatus};
 pub use uplink::Uplink;
@@ -74,6 +75,9 @@ pub enum SessionError {
     /// One of Envoy's streams broke, and all share one fate.
     #[error("a stream of Envoy's broke: {0}")]
     Envoy(String),
+    /// The controller cannot register the node, and another one can (rule N2).
+    #[error("the controller's store does not answer, and the controller at {} has registered the node", .0.address)]
+    Elsewhere(Place),
     /// The node has a new epoch (rule N5).
     #[error("another Envoy has come, and a new epoch begins")]
     Epoch,
@@ -119,19 +123,26 @@ impl Session {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut state = watch_table::state(self.node.id());
         let mut turn = rand::random_range(0..self.controllers.len().max(1));
+        let mut registered_at = None;
         while !stop.is_cancelled() {
             let Some(controller) = self.controllers.get(turn % self.controllers.len().max(1)) else { return };
+            let place: Option<Place> = registered_at.take();
+            let controller = place.as_ref().map_or(controller, |place| &place.controller);
             turn = turn.wrapping_add(1);
             let began = Instant::now();
-            let over = self.one(controller, &mut state, &stop).await;
+            let over = self.one(controller, place.as_ref(), &mut state, &stop).await;
             self.uplink.send_replace(None);
             let Err(error) = over else { return };
             if began.elapsed() >= GOOD {
                 backoff.reset();
             }
             // A new epoch is no failure: the controller is asked for nothing twice.
-            let pause = match error {
+            let pause = match &error {
                 SessionError::Epoch => Duration::ZERO,
+                SessionError::Elsewhere(place) => {
+                    registered_at = Some(place.clone());
+                    Duration::ZERO
+                }
                 _ => backoff.pause(rand::random()),
             };
             warn!(%controller, %error, pause_ms = pause.as_millis(), "no session: held connections wait on");
@@ -143,10 +154,11 @@ impl Session {
         }
     }
 
-    /// One session from connecting to its end; `Ok` when it ended because of `stop`.
+    /// One session from connecting, to that place if one is given, to its end; `Ok` when it ended because of `stop`.
     async fn one(
         &self,
         controller: &Uri,
+        place: Option<&Place>,
         state: &mut ClientState,
         stop: &CancellationToken,
     ) -> Result<(), SessionError> {
@@ -154,12 +166,17 @@ impl Session {
         let own_epoch = epoch.borrow_and_update().clone();
         let link = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            link = link::connect(controller, self.tls.as_ref()) => link?,
+            link = async {
+                match place {
+                    Some(place) => link::connect_to(place, self.tls.as_ref()).await,
+                    None => link::connect(controller, self.tls.as_ref()).await,
+                }
+            } => link?,
         };
         let over = async {
             let (to, from) = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                opened = self.open(&link) => opened?,
+                opened = open(&link, self.greeting(self.node.hello(Moment::now()))) => opened?,
             };
             let uplink = Uplink::new(link.channel.clone(), own_epoch);
             let _all_end_with_this = uplink.guard();
@@ -175,16 +192,8 @@ impl Session {
         over.await.map_err(|error| link.refused().map_or(error, SessionError::Refused))
     }
 
-    /// Says Hello.
-    async fn open(&self, link: &Link) -> Result<Opened, SessionError> {
-        let (to, messages) = mpsc::channel(16);
-        let hello = Hello { pod: self.pod.clone(), ..self.node.hello(Moment::now()) };
-        // There is room: it is the first.
-        let _ = to.try_send(NodeMessage { message: Some(FromNode::Hello(hello)) });
-        let mut client = SessionsClient::new(link.channel.clone()).max_decoding_message_size(64 << 20);
-        let opening = timeout(OPENED, client.session(ReceiverStream::new(messages))).await;
-        let from = opening.map_err(|_| SessionError::Late("take the session"))??.into_inner();
-        Ok((to, from))
+    fn greeting(&self, hello: Hello) -> Hello {
+        Hello { pod: self.pod.clone(), ..hello }
     }
 
     /// From the controller's welcome on, the table is kept and Envoy's streams may come. Demand does not wait for that.
@@ -202,20 +211,38 @@ impl Session {
                 Err(_) => return Err(SessionError::Late("welcome the node")),
             };
         if relayed {
-            warn!(controller = id, %address, "session open; the controller's store does not answer, and this proxy relays");
+            // Meanwhile it may wake what is held here, but lets nothing through.
+            if let Some(place) = self.registered_elsewhere(&id, address).await {
+                return Err(SessionError::Elsewhere(place));
+            }
+            warn!(controller = id, %address, "session open; no controller's store answers, and this proxy relays");
         } else {
             info!(controller = id, %address, "session open");
         }
         self.table.begin(if relayed { Standing::Unregistered } else { Standing::Registered });
-        self.status.send_modify(|status| status.opened(id, address));
+        self.status.send_modify(|status| status.opened(id.clone(), address));
         self.uplink.send_replace(Some(uplink.clone()));
         let received = || self.status.send_modify(|status| status.table_received = true);
         let mut subscription = Decoded(Subscription::new(&self.table, received));
-        match run_stream(uplink.channel.clone(), state, &mut subscription).await {
-            Ok(()) => Err(SessionError::Table("the controller ended it".into())),
-            Err(error) => Err(SessionError::Table(error.to_string())),
+        tokio::select! {
+            over = run_stream(uplink.channel.clone(), state, &mut subscription) => match over {
+                Ok(()) => Err(SessionError::Table("the controller ended it".into())),
+                Err(error) => Err(SessionError::Table(error.to_string())),
+            },
+            place = self.until_registered_elsewhere(&id, address), if relayed => Err(SessionError::Elsewhere(place)),
         }
     }
+}
+
+/// Says Hello.
+async fn open(link: &Link, hello: Hello) -> Result<Opened, SessionError> {
+    let (to, messages) = mpsc::channel(16);
+    // There is room: it is the first.
+    let _ = to.try_send(NodeMessage { message: Some(FromNode::Hello(hello)) });
+    let mut client = SessionsClient::new(link.channel.clone()).max_decoding_message_size(64 << 20);
+    let opening = timeout(OPENED, client.session(ReceiverStream::new(messages))).await;
+    let from = opening.map_err(|_| SessionError::Late("take the session"))??.into_inner();
+    Ok((to, from))
 }
 
 /// A session whose Hello is on its way.

@@ -42,7 +42,9 @@ struct Heard {
     messages: Vec<FromNode>,
     /// To the node of the last session.
     to: Option<ToNodes>,
-    silent: bool,
+    id: String,
+    /// Nobody is welcomed without.
+    welcome: Option<Welcome>,
 }
 
 /// One start of a controller.
@@ -74,8 +76,30 @@ impl Controller {
     /// That takes sessions and welcomes nobody, as one without etcd does.
     pub(crate) fn silent(address: SocketAddr) -> Self {
         let controller = Self::start(address);
-        controller.heard.lock().expect("no panic").silent = true;
+        controller.heard.lock().expect("no panic").welcome = None;
         controller
+    }
+
+    /// That has lost its etcd, and cannot register the node.
+    pub(crate) fn relaying(address: SocketAddr, id: &str) -> Self {
+        let controller = Self::start(address);
+        let mut heard = controller.heard.lock().expect("no panic");
+        heard.id = id.into();
+        heard.welcome = Some(Welcome { controller: id.into(), relayed: true });
+        drop(heard);
+        controller
+    }
+
+    /// Registers the node from now on, and tells the session that waits, if there is one.
+    pub(crate) fn registers(&self) {
+        let mut heard = self.heard.lock().expect("no panic");
+        let welcome = Welcome { controller: heard.id.clone(), relayed: false };
+        if heard.welcome.is_none()
+            && let Some(to) = &heard.to
+        {
+            let _ = to.try_send(Ok(ControllerMessage { message: Some(ToNode::Welcome(welcome.clone())) }));
+        }
+        heard.welcome = Some(welcome);
     }
 
     /// Whose ADS says back what it is sent.
@@ -92,7 +116,9 @@ impl Controller {
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let heard = Arc::new(Mutex::new(Heard::default()));
+        let id = "controller-1".to_owned();
+        let welcome = Some(Welcome { controller: id.clone(), ..Welcome::default() });
+        let heard = Arc::new(Mutex::new(Heard { id, welcome, ..Heard::default() }));
         let sessions = SessionsServer::new(Service(heard.clone()));
         let listener = std::net::TcpListener::bind(address).expect("bind");
         listener.set_nonblocking(true).expect("a socket");
@@ -132,6 +158,10 @@ impl Controller {
     /// The serial number of the certificate with which the `n`th session was opened.
     pub(crate) fn serial(&self, n: usize) -> String {
         self.heard.lock().expect("no panic").serials[n - 1].clone()
+    }
+
+    pub(crate) fn last_hello(&self) -> Option<Hello> {
+        self.heard.lock().expect("no panic").hellos.last().cloned()
     }
 
     pub(crate) fn hellos(&self) -> usize {
@@ -234,20 +264,26 @@ impl Sessions for Service {
         let serial = certificate.map(|der| Leaf::read(&der).expect("a certificate").serial);
         self.0.lock().expect("no panic").serials.extend(serial);
         let mut messages = request.into_inner();
+        let first = messages.message().await?.and_then(|message| message.message);
+        let Some(FromNode::Hello(hello)) = first else { return Err(Status::invalid_argument("no Hello")) };
         let (to, receiver) = mpsc::channel(16);
-        let welcome = ToNode::Welcome(Welcome { controller: "controller-1".into(), ..Welcome::default() });
         let heard = self.0.clone();
-        if !heard.lock().expect("no panic").silent {
-            let _ = to.try_send(Ok(ControllerMessage { message: Some(welcome) }));
+        {
+            let mut heard = heard.lock().expect("no panic");
+            if hello.unregistered_at == heard.id {
+                return Err(Status::already_exists("it has a session here"));
+            }
+            if let Some(welcome) = heard.welcome.clone() {
+                let _ = to.try_send(Ok(ControllerMessage { message: Some(ToNode::Welcome(welcome)) }));
+            }
+            heard.to = Some(to);
+            heard.hellos.push(hello.clone());
+            heard.messages.push(FromNode::Hello(hello));
         }
-        heard.lock().expect("no panic").to = Some(to);
         tokio::spawn(async move {
             while let Ok(Some(message)) = messages.message().await {
                 let Some(message) = message.message else { continue };
                 let mut heard = heard.lock().expect("no panic");
-                if let FromNode::Hello(hello) = &message {
-                    heard.hellos.push(hello.clone());
-                }
                 let goodbye = matches!(message, FromNode::Goodbye(_));
                 heard.messages.push(message);
                 if goodbye {

@@ -211,3 +211,45 @@ fn at_its_end_the_proxy_fails_what_is_held_and_lets_what_is_relayed_finish() {
         world.ended().await;
     });
 }
+
+#[test]
+fn told_to_end_under_a_living_envoy_the_proxy_goes_on_until_nothing_is_open() {
+    in_namespace(async || {
+        let (cart, db) = (Upstream::http(), Upstream::tcp());
+        let options = ProxyOptions { relay_grace: Duration::from_secs(120), ..options() };
+        let world = World::with(options, &[&cart, &db]).await;
+        let _envoy = world.envoy(&[&cart]).await;
+        let stream = tcp_pod("10.42.0.2:5432").await;
+        world.controller.xds.apply([db.row(forward(&[stream]))]);
+        let mut relayed = TcpStream::connect(db.activator).await.expect("connect");
+        read_until(&mut relayed, "hello").await;
+        world.stop();
+        let answer = tokio::spawn(get(cart.listener, "/"));
+        world.controller.until_demanded(&[cart.name]).await;
+        let pod = HttpPod::start("10.42.0.1:80").await;
+        world.controller.xds.apply([cart.row(forward(&[pod.address])), cart.endpoints(&[pod.address])]);
+        assert!(answer.await.expect("no panic").expect("an answer").ends_with("pod"));
+        drop(relayed);
+        world.ended().await;
+    });
+}
+
+#[test]
+fn told_to_end_under_a_living_envoy_the_proxy_ends_in_time_whatever_is_open() {
+    in_namespace(async || {
+        let (cart, db) = (Upstream::http(), Upstream::tcp());
+        let world = World::start(&[&cart, &db]).await;
+        let _envoy = world.envoy(&[&cart]).await;
+        let stream = tcp_pod("10.42.0.2:5432").await;
+        world.controller.xds.apply([db.row(forward(&[stream]))]);
+        let mut relayed = TcpStream::connect(db.activator).await.expect("connect");
+        read_until(&mut relayed, "hello").await;
+        world.stop();
+        let held = tokio::spawn(get(cart.activator, "/"));
+        world.controller.until_demanded(&[cart.name]).await;
+        let failed = body(&held.await.expect("no panic").expect("an answer"));
+        assert_eq!(failed["reason"], "ProxyStopping");
+        assert!(is_reset(&mut relayed).await, "after the grace");
+        world.ended().await;
+    });
+}

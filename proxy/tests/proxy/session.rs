@@ -1,5 +1,6 @@
 //! The session: what is stated anew after a break, one fate of all streams, epochs.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -8,6 +9,7 @@ use envoy_types::pb::envoy::service::metrics::v3::metrics_service_client::Metric
 use envoy_types::pb::envoy::service::metrics::v3::stream_metrics_message::Identifier;
 use tokio_stream::wrappers::ReceiverStream;
 use zenvoy_e2e::net::in_namespace;
+use zenvoy_e2e::until::some;
 use zenvoy_proxy::{Goodbye, ProxyOptions};
 use zenvoy_shared::proto::upstream_activity::State;
 use zenvoy_shared::proto::{Activity, Demand};
@@ -200,5 +202,57 @@ fn demand_reaches_a_controller_that_has_not_welcomed_the_node() {
         let _held = begin(cart.activator, "/").await;
         world.controller.until_demanded(&[cart.name]).await;
         assert_eq!((world.controller.hellos(), streams(&world.controller).len()), (1, 0));
+    });
+}
+
+const OTHER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 18_009);
+
+fn of_both() -> ProxyOptions {
+    let at = |address| format!("http://{address}").parse().expect("an address");
+    ProxyOptions { controllers: vec![at(CONTROLLER), at(OTHER)], ..options() }
+}
+
+fn open_with(world: &World) -> Option<String> {
+    let session = serde_json::to_value(world.handle.status().session).expect("JSON");
+    session["controller"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn n2_a_controller_that_cannot_register_the_node_serves_nothing_before_all_others_were_asked() {
+    in_namespace(async || {
+        let cart = Upstream::http();
+        let other = Controller::silent(OTHER);
+        serve_cold(&other, &[&cart]);
+        let world = World::begin(of_both(), Controller::relaying(CONTROLLER, "cut-off"), &[&cart]).await;
+        let asked = async || {
+            let hello = other.last_hello()?;
+            (hello.unregistered_at == "cut-off").then_some(hello)
+        };
+        let hello = some("a question at the other controller", asked).await;
+        assert_eq!(hello.node, NODE);
+        assert_eq!((open_with(&world), world.handle.status().upstreams.len()), (None, 0));
+        other.registers();
+        until("a session there", || (open_with(&world)? == "controller-1").then_some(())).await;
+        assert!(streams(&world.controller).is_empty(), "nothing was served by the one that is cut off");
+    });
+}
+
+#[test]
+fn n2_a_node_that_nobody_could_register_moves_to_the_first_that_can() {
+    in_namespace(async || {
+        let cart = Upstream::http();
+        let other = Controller::relaying(OTHER, "other");
+        serve_cold(&other, &[&cart]);
+        let world = World::begin(of_both(), Controller::relaying(CONTROLLER, "one"), &[&cart]).await;
+        let first = until("a session all the same: etcd is away for all", || open_with(&world)).await;
+        until("the table", || (world.handle.status().upstreams.len() == 1).then_some(())).await;
+        let (used, free) =
+            if first == "one" { (&world.controller, &other) } else { (&other, &world.controller) };
+        let _held = begin(cart.activator, "/").await;
+        used.until_demanded(&[cart.name]).await;
+        free.registers();
+        until("a session with the one that can", || (open_with(&world)? != first).then_some(())).await;
+        free.until_demanded(&[cart.name]).await;
+        assert_eq!(world.upstream(&cart).connections.held_now, 1);
     });
 }

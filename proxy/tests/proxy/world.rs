@@ -49,16 +49,24 @@ impl World {
     }
 
     pub(crate) async fn with(options: ProxyOptions, upstreams: &[&Upstream]) -> Self {
-        let controller = Controller::start(CONTROLLER);
+        let world = Self::begin(options, Controller::start(CONTROLLER), upstreams).await;
+        until("the table", || (world.handle.status().upstreams.len() == upstreams.len()).then_some(())).await;
+        world
+    }
+
+    /// The same with this controller, and without waiting for the table.
+    pub(crate) async fn begin(
+        options: ProxyOptions,
+        controller: Controller,
+        upstreams: &[&Upstream],
+    ) -> Self {
         serve_cold(&controller, upstreams);
         let proxy = Proxy::bind(options).await.expect("a proxy");
         let (handle, local) = (proxy.handle(), proxy.local_address().clone());
         let admin = proxy.admin_address().expect("an admin address");
         let stop = CancellationToken::new();
         let proxy = tokio::spawn(proxy.run(stop.clone()));
-        let world = Self { controller, handle, local, admin, stop, proxy };
-        until("the table", || (world.handle.status().upstreams.len() == upstreams.len()).then_some(())).await;
-        world
+        Self { controller, handle, local, admin, stop, proxy }
     }
 
     /// An Envoy beside the proxy, that has listeners and whose statistics arrive.

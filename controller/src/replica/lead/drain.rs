@@ -113,8 +113,9 @@ impl Core {
         term: Term,
     ) -> Option<Job> {
         let memory = self.led.workloads.entry(workload.clone()).or_default();
-        if memory.no_offer_before > self.now.moment {
-            self.later.by(Later::Subject(Subject::Workload(workload.clone())), memory.no_offer_before);
+        let not_before = memory.no_offer_before.max(self.alone.no_offer_before());
+        if not_before > self.now.moment {
+            self.later.by(Later::Subject(Subject::Workload(workload.clone())), not_before);
             return None;
         }
         self.led.offered.insert(workload.clone());

@@ -1,10 +1,10 @@
 //! Looks at the pods of workloads that should run and have nothing ready. In: which those are; out: why they do not become
-//! ready. Bounded: few lists at once, growing pauses, and none before a wake has had time to go well.
+//! ready. Bounded: few lists at once and so many a second, growing pauses, and none before a wake has had time to go well.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Event;
 use kube::Client;
 use kube::api::{Api, ListParams};
 use tokio::sync::{mpsc, watch};
@@ -15,11 +15,14 @@ use zenvoy_shared::id::{Uid, WorkloadId};
 
 use super::board::{Change, Starting, Wants};
 use super::objects::PodObject;
+use super::refusals::{Listing, Listings, Mark};
 use super::trouble;
 use crate::model::Problem;
 
 /// Looks at once.
 const LOOKS: usize = 8;
+/// Between two looks: the API server goes through all pods of the namespace for each.
+const PACE: Duration = Duration::from_millis(20);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Most wakes are over by then; a storm of them must not become a storm of lists.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -27,7 +30,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// When each starting workload is looked at next. Pure: it is given the time.
 #[derive(Debug, Default)]
-struct Rounds(BTreeMap<WorkloadId, Round>);
+struct Rounds {
+    all: BTreeMap<WorkloadId, Round>,
+    /// The pace of all looks together.
+    not_before: Option<Instant>,
+}
 
 #[derive(Debug, Clone)]
 struct Round {
@@ -36,18 +43,15 @@ struct Round {
     due: Option<Instant>,
     pause: Duration,
     /// The newest refusal that had been recorded when it was looked at first: older ones are of earlier starts.
-    refusals_before: Option<Refusals>,
+    refusals_before: Option<Mark>,
 }
-
-/// A mark of the refusals that the API server has recorded: it changes with each new one.
-type Refusals = Vec<(Option<String>, Option<String>)>;
 
 impl Rounds {
     /// Takes over who is starting now.
     fn update(&mut self, starting: &BTreeMap<WorkloadId, Starting>, now: Instant) {
-        self.0.retain(|id, round| starting.get(id) == Some(&round.starting));
+        self.all.retain(|id, round| starting.get(id) == Some(&round.starting));
         for (id, starting) in starting {
-            self.0.entry(id.clone()).or_insert_with(|| Round {
+            self.all.entry(id.clone()).or_insert_with(|| Round {
                 starting: starting.clone(),
                 since: now,
                 due: Some(now + FIRST_LOOK),
@@ -58,15 +62,20 @@ impl Rounds {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.0.values().filter_map(|round| round.due).min()
+        let due = self.all.values().filter_map(|round| round.due).min()?;
+        Some(self.not_before.map_or(due, |not_before| due.max(not_before)))
     }
 
     /// At most `places` that are due, the most overdue first; they are not due again before they are back.
     fn take_due(&mut self, now: Instant, places: usize) -> Vec<(WorkloadId, Round)> {
+        if self.not_before.is_some_and(|not_before| now < not_before) {
+            return Vec::new();
+        }
         let mut due: Vec<_> =
-            self.0.iter_mut().filter(|(_, round)| round.due.is_some_and(|due| due <= now)).collect();
+            self.all.iter_mut().filter(|(_, round)| round.due.is_some_and(|due| due <= now)).collect();
         due.sort_by_key(|(_, round)| round.due);
         due.truncate(places);
+        self.not_before = Some(now + PACE * u32::try_from(due.len()).unwrap_or(u32::MAX));
         let taken = due.into_iter().map(|(id, round)| {
             round.due = None;
             (id.clone(), round.clone())
@@ -75,8 +84,10 @@ impl Rounds {
     }
 
     /// A look is over. `false` when nobody is interested any more.
-    fn back(&mut self, id: &WorkloadId, uid: &Uid, refusals: Option<Refusals>, now: Instant) -> bool {
-        let Some(round) = self.0.get_mut(id).filter(|round| round.starting.uid == *uid) else { return false };
+    fn back(&mut self, id: &WorkloadId, uid: &Uid, refusals: Option<Mark>, now: Instant) -> bool {
+        let Some(round) = self.all.get_mut(id).filter(|round| round.starting.uid == *uid) else {
+            return false;
+        };
         round.refusals_before = round.refusals_before.take().or(refusals);
         round.due = Some(now + round.pause);
         round.pause = (round.pause * 3 / 2).min(LONGEST_PAUSE);
@@ -89,7 +100,7 @@ struct Found {
     id: WorkloadId,
     uid: Uid,
     problem: Option<Problem>,
-    refusals: Option<Refusals>,
+    refusals: Option<Mark>,
 }
 
 /// Looks for ever.
@@ -99,13 +110,14 @@ pub(super) async fn run(
     mut wants: watch::Receiver<Wants>,
     out: mpsc::Sender<Change>,
 ) {
-    let mut rounds = Rounds::default();
+    let (mut rounds, mut listings) = (Rounds::default(), Listings::new(client.clone()));
     let mut looks = JoinSet::new();
     loop {
         let now = Instant::now();
         rounds.update(&wants.borrow_and_update().starting, now);
         for (id, round) in rounds.take_due(now, LOOKS - looks.len()) {
-            looks.spawn(look(client.clone(), id, round, unschedulable_after, now));
+            let refusals = listings.of(&id.namespace, now);
+            looks.spawn(look(client.clone(), refusals, id, round, unschedulable_after, now));
         }
         let next = rounds.next_due().filter(|_| looks.len() < LOOKS);
         tokio::select! {
@@ -125,6 +137,7 @@ pub(super) async fn run(
 
 async fn look(
     client: Client,
+    refusals: Listing,
     id: WorkloadId,
     round: Round,
     unschedulable_after: Duration,
@@ -139,17 +152,17 @@ async fn look(
             label_selector: Some(round.starting.selector),
             ..ListParams::default()
         };
-        let pods: Api<PodObject> = Api::namespaced(client.clone(), &found.id.namespace);
-        let pods = pods.list(&params).await?.items;
+        let pods: Api<PodObject> = Api::namespaced(client, &found.id.namespace);
+        let pods = pods.list(&params).await.map_err(Arc::new)?.items;
         found.problem = trouble::of_pods(&pods, now - round.since, unschedulable_after);
         if pods.is_empty() {
-            let (refusals, newest) = refusals(&client, &found.id.namespace, &found.uid).await?;
-            if round.refusals_before.as_ref().is_some_and(|before| *before != refusals) {
-                found.problem = newest.map(|message| trouble::refusal(&message));
+            let refusals = refusals.await?.get(&found.uid).cloned().unwrap_or_default();
+            if round.refusals_before.as_ref().is_some_and(|before| *before != refusals.mark) {
+                found.problem = refusals.newest.map(|message| trouble::refusal(&message));
             }
-            found.refusals = Some(refusals);
+            found.refusals = Some(refusals.mark);
         }
-        Ok::<(), kube::Error>(())
+        Ok::<(), Arc<kube::Error>>(())
     };
     match tokio::time::timeout(DEADLINE, looking).await {
         Ok(Ok(())) => {}
@@ -157,22 +170,6 @@ async fn look(
         Err(_) => debug!(workload = %found.id, "no answer about its pods"),
     }
     found
-}
-
-/// A StatefulSet has no condition that says its pods are refused, only events.
-async fn refusals(
-    client: &Client,
-    namespace: &str,
-    uid: &Uid,
-) -> Result<(Refusals, Option<String>), kube::Error> {
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let selector = format!("involvedObject.uid={uid},reason=FailedCreate");
-    let mut events = events.list(&ListParams::default().fields(&selector)).await?.items;
-    events.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-    let newest = events.iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
-    let newest = newest.and_then(|event| event.message.clone());
-    let mark = events.into_iter().map(|event| (event.metadata.name, event.metadata.resource_version));
-    Ok((mark.collect(), newest))
 }
 
 #[cfg(test)]
@@ -211,6 +208,24 @@ mod tests {
             assert!(rounds.back(&id, &Uid(name.into()), None, later));
         }
         assert_eq!(taken(&mut rounds, later + Duration::from_secs(5), 2), ["c", "a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_storm_is_looked_at_at_a_pace_however_quickly_looks_are_over() {
+        let names: Vec<String> = (0..1_000).map(|number| format!("w-{number:04}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (mut rounds, start) = (Rounds::default(), Instant::now());
+        rounds.update(&starting(&names), start);
+        let (mut now, mut looks) = (start, 0);
+        while now < start + Duration::from_secs(12) {
+            now = rounds.next_due().expect("somebody is due");
+            for name in taken(&mut rounds, now, LOOKS) {
+                looks += 1;
+                let id = WorkloadId::new("shop", "Deployment.apps", &name);
+                rounds.back(&id, &Uid(name), None, now);
+            }
+        }
+        assert!((450..=520).contains(&looks), "{looks} in ten seconds");
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ mod kinds;
 mod lookup;
 mod notice;
 mod objects;
+mod refusals;
 mod relist;
 mod report;
 mod scaler;

@@ -24,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// What is known of a call before it is made.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
-    /// Whether doing it twice is as good as once.
+    /// Whether doing it twice is as good as once, or it cannot be done twice.
     pub(super) repeatable: bool,
     /// What it rests on.
     pub(super) lease: Option<LeaseId>,

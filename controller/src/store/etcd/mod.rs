@@ -239,7 +239,7 @@ impl Store for EtcdStore {
         let writes: Vec<TxnOp> = txn.writes.iter().map(|write| self.write(write)).collect();
         let request = EtcdTxn::new().when(compares).and_then(writes);
         let before = self.seen.now();
-        let call = self.members.call(Call { repeatable: false, lease }, |client| {
+        let call = self.members.call(Call { repeatable: txn.voids_itself(), lease }, |client| {
             let (mut client, request) = (client.kv_client(), request.clone());
             async move { client.txn(request).await }
         });

@@ -25,10 +25,15 @@ impl World {
     }
 
     /// The store answers again.
-    pub(crate) async fn store_returns(&mut self) {
+    pub(crate) async fn store_answers(&mut self) {
         self.store.falls_silent(false);
         let lease = self.lease;
         self.event(Event::Lease(Some(lease))).await;
+    }
+
+    /// The store answers again, and all that waited for it has been tried.
+    pub(crate) async fn store_returns(&mut self) {
+        self.store_answers().await;
         self.wait(Duration::from_secs(15)).await;
     }
 

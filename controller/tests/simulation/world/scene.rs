@@ -81,6 +81,13 @@ impl World {
         self.apply_worker(node);
     }
 
+    /// The same, of the replica that it has its session with.
+    pub(crate) fn is_up_to_date(&mut self, node: usize) {
+        if let Some((replica, _)) = self.nodes[node].session {
+            self.catches_up(node, replica);
+        }
+    }
+
     pub(crate) fn is_about_to(&self, replica: usize, does: &str) -> bool {
         self.replicas[replica].as_ref().is_some_and(|replica| replica.is_about_to(does))
     }

@@ -19,7 +19,7 @@ impl World {
     }
 
     fn work_at(&mut self, node: usize, replica: usize) -> bool {
-        match self.pick(13) {
+        match self.pick(14) {
             0 => self.deliver_said(node),
             1 => self.deliver_told(replica),
             2 => self.apply_main(node),
@@ -35,6 +35,7 @@ impl World {
             9 => self.with_running(replica, |replica, now| !replica.lags && replica.see_object(now)),
             10 => self.with_running(replica, |replica, now| !replica.lags && replica.see_endpoints(now)),
             11 => self.with_running(replica, |replica, now| replica.catch_up(now) | replica.see_service(now)),
+            12 => self.pick(20) == 0 && self.asks_again(node),
             _ => {
                 let pick = self.pick(16);
                 self.with_running(replica, |replica, now| {
@@ -82,12 +83,35 @@ impl World {
         }
         self.note(|| format!("node {node} hears: {message:?}"));
         match message {
+            ToNode::Welcome(Routes::Activator) if self.asks_another(node, replica) => {}
             ToNode::Welcome(routes) => self.nodes[node].welcomed = Some(routes),
             ToNode::ProveQuiet { drain, .. } => self.nodes[node].asked = Some(drain),
             ToNode::WithdrawProof { .. } => self.nodes[node].asked = None,
             ToNode::Refuse(_) => {}
         }
         true
+    }
+
+    /// Rule N2: a replica that cannot register a node is taken only when no other can. The proxy asks while its session stands;
+    /// here it moves, which is the harder case.
+    fn asks_another(&mut self, node: usize, replica: usize) -> bool {
+        let another = 1 - replica;
+        let asked = self.nodes[node].unregistered_at.take() == Some(another);
+        let runs = self.replicas[another].as_ref().is_some_and(|replica| !replica.paused);
+        if asked || !runs || !self.rules.all_asked {
+            return false;
+        }
+        self.session_breaks(node);
+        self.session_opens(node, another);
+        self.nodes[node].unregistered_at = Some(replica);
+        true
+    }
+
+    /// The same, again and again.
+    fn asks_again(&mut self, node: usize) -> bool {
+        let relayed = self.nodes[node].welcomed == Some(Routes::Activator);
+        let session = self.nodes[node].session.filter(|_| relayed);
+        session.is_some_and(|(replica, _)| self.asks_another(node, replica))
     }
 
     /// What a node is served: once it was welcomed (rule N3), by its session's replica (rule N1), with the routes it was

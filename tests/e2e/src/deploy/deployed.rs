@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use k8s_openapi::api::core::v1::Pod as PodObject;
+use kube::api::{Api, PostParams};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -13,15 +14,16 @@ use super::container::Container;
 use super::image::Images;
 use super::network::{Network, Place};
 use super::pod::{Pod, Surroundings};
-use super::{Object, render, render_text, user};
+use super::{Object, render, render_text, secrets, user};
 use crate::cluster::{Cluster, User};
 use crate::folder::Folder;
-use crate::parts;
 
 /// An overlay on a cluster, in a network of its own.
 #[derive(Debug)]
 pub struct Deployed {
     objects: Vec<Object>,
+    /// Of all namespaces.
+    pods: Api<PodObject>,
     images: Images,
     secrets: PathBuf,
     account: PathBuf,
@@ -33,7 +35,7 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// Applies what is no workload, makes secrets as cert-manager would, and a place in the network for each of these pods:
+    /// Applies what is no workload, makes secrets as cert-manager or people would, and a place in the network for each of these pods:
     /// (workload, pod). To be called in a test's namespace, once.
     ///
     /// # Panics
@@ -48,9 +50,11 @@ impl Deployed {
             assert!(applied.is_clean(), "{} {}: {applied}", object.kind(), object.name());
         }
         let secrets = folder.path().join("secrets");
-        let manifests = folder.write("manifests.yaml", &text);
-        let made = Command::new(parts::path("certificates")).args([&manifests, &secrets]).status();
-        assert!(made.expect("run certificates").success(), "the overlay's certificates are made");
+        if overlay == "secrets" {
+            secrets::by_the_documentation(folder.path(), &secrets);
+        } else {
+            secrets::by_cert_manager(&folder.write("manifests.yaml", &text), &secrets);
+        }
         let mut network = Network::new();
         let places: BTreeMap<String, Place> =
             pods.iter().map(|(_, pod)| ((*pod).to_owned(), network.join())).collect();
@@ -60,6 +64,7 @@ impl Deployed {
         api.spawn(relay(listener, cluster.address()));
         Self {
             objects,
+            pods: Api::all(cluster.client()),
             images: Images::make(folder),
             secrets,
             account: account(folder, cluster),
@@ -70,22 +75,25 @@ impl Deployed {
         }
     }
 
-    /// A pod of a workload, not started yet.
+    /// A pod of a workload, with its object at the API server, not started yet.
     ///
     /// # Panics
     /// When it was not announced, or is there already.
-    pub fn pod(&mut self, workload: &str, name: &str) -> Pod {
+    pub async fn pod(&mut self, workload: &str, name: &str) -> Pod {
         let place = self.places.remove(name).expect("a pod that was announced");
         let object = self.objects.iter().find(|object| object.is_workload() && object.name() == workload);
         let object = object.expect("a workload of the overlay");
         let (spec, folder) = (object.pod(), self.folder.join(name));
         self.fill_volumes(object, &folder);
+        let objects: Api<PodObject> = Api::namespaced(self.pods.clone().into_client(), object.namespace());
+        let uid = create(&objects, &object.as_pod_named(name)).await;
         let setting = |map: &str, key: &str| {
             let data = self.config_map(object.namespace(), map);
             data[key].as_str().unwrap_or_else(|| panic!("ConfigMap {map} has no {key}")).to_owned()
         };
         let around = Surroundings {
             pod_name: name,
+            uid: &uid,
             namespace: object.namespace(),
             place: &place,
             security: &spec["securityContext"],
@@ -104,7 +112,7 @@ impl Deployed {
             made.collect()
         };
         let (before, containers) = (containers("initContainers"), containers("containers"));
-        Pod { name: name.into(), place, before, containers }
+        Pod { name: name.into(), objects, place, before, containers }
     }
 
     fn config_map(&self, namespace: &str, name: &str) -> &Value {
@@ -140,6 +148,14 @@ impl Deployed {
             }
         }
     }
+}
+
+/// Returns its UID. It is bound to a node that no kubelet runs, so that nobody else starts it.
+async fn create(objects: &Api<PodObject>, pod: &Object) -> String {
+    let mut pod: PodObject = serde_json::from_value(pod.value().clone()).expect("a Pod");
+    pod.spec.as_mut().expect("a spec").node_name = Some("deployed".into());
+    let created = objects.create(&PostParams::default(), &pod).await.expect("a Pod is let in");
+    created.metadata.uid.expect("an object has a UID")
 }
 
 fn own(path: &Path, group: Option<u32>, mode: u32) {

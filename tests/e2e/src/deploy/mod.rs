@@ -7,6 +7,7 @@ mod network;
 mod object;
 mod pod;
 pub mod rights;
+mod secrets;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

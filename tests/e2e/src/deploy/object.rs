@@ -72,12 +72,18 @@ impl Object {
         self.at("/spec/template/spec")
     }
 
-    /// The pod that a workload would make, as an object of its own.
+    /// The pod that a workload would make, as an object of its own, with a name that its controller gives to none: that pod
+    /// may be there already.
     #[must_use]
     pub fn as_pod(&self) -> Self {
+        self.as_pod_named(&format!("{}-alike", self.name()))
+    }
+
+    /// The same, of this name.
+    #[must_use]
+    pub fn as_pod_named(&self, name: &str) -> Self {
         let mut metadata = self.at("/spec/template/metadata").clone();
-        // Not a name that its own controller gives: that pod may be there already.
-        metadata["name"] = format!("{}-alike", self.name()).into();
+        metadata["name"] = name.into();
         metadata["namespace"] = self.namespace().into();
         let mut pod = serde_json::json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": self.pod() });
         // A StatefulSet's controller adds a volume for each claim.

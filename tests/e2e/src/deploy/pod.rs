@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::api::core::v1::Pod as PodObject;
+use kube::api::{Api, DeleteParams};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -15,6 +17,7 @@ use crate::until;
 /// What a pod's containers find around them.
 pub(super) struct Surroundings<'a> {
     pub(super) pod_name: &'a str,
+    pub(super) uid: &'a str,
     pub(super) namespace: &'a str,
     pub(super) place: &'a Place,
     pub(super) security: &'a Value,
@@ -57,7 +60,7 @@ impl Surroundings<'_> {
         match from["fieldRef"]["fieldPath"].as_str() {
             Some("metadata.name") => self.pod_name.to_owned(),
             Some("metadata.namespace") => self.namespace.to_owned(),
-            Some("metadata.uid") => format!("uid-of-{}", self.pod_name),
+            Some("metadata.uid") => self.uid.to_owned(),
             Some("status.podIP") => self.place.ip.to_string(),
             Some(other) => panic!("no field {other}"),
             None => {
@@ -72,6 +75,8 @@ impl Surroundings<'_> {
 #[derive(Debug)]
 pub struct Pod {
     pub(super) name: String,
+    /// The API server's objects of its namespace.
+    pub(super) objects: Api<PodObject>,
     pub(super) place: Place,
     pub(super) before: Vec<Container>,
     pub(super) containers: Vec<Container>,
@@ -174,6 +179,26 @@ impl Pod {
             }
         }
         ended
+    }
+
+    /// Deletes its object, as the kubelet does when all of it has ended.
+    ///
+    /// # Panics
+    /// When the API server refuses that.
+    pub async fn delete_object(&self) {
+        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        self.objects.delete(&self.name, &at_once).await.expect("its object is deleted");
+    }
+
+    /// Kills all its processes: nothing of it says another word. Its object stays.
+    ///
+    /// # Panics
+    /// When one does not end.
+    pub async fn kill(&mut self) {
+        for container in self.before.iter_mut().chain(&mut self.containers) {
+            let Some(process) = &mut container.process else { continue };
+            process.kill().await;
+        }
     }
 
     async fn until(&mut self, stage: Stage, probe: &str) {

@@ -122,6 +122,9 @@ async fn run(client: Client, folder: PathBuf) {
             // The watcher tries again by itself.
             Err(_) => continue,
         };
+        if pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| node != NODE) {
+            continue;
+        }
         let uid = pod.uid().unwrap_or_default();
         let grace = pod.metadata.deletion_timestamp.as_ref().map(|_| {
             let seconds = pod.metadata.deletion_grace_period_seconds.unwrap_or(30);

@@ -1,17 +1,20 @@
 //! The controller has the rights that it needs and no others. All end-to-end tests run it with the deployed ones.
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::ResourceQuota;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use zenvoy_e2e::cluster::{NAMESPACE, User};
 use zenvoy_e2e::deploy;
 use zenvoy_e2e::deploy::rights::{granted, refused, unused, used};
+use zenvoy_e2e::http::get;
 use zenvoy_e2e::load;
 use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::net::in_namespace;
-use zenvoy_e2e::until;
+use zenvoy_e2e::process::Process;
 use zenvoy_e2e::zenvoy::{Installation, Mode};
+use zenvoy_e2e::{parts, until};
 
 /// No pod is let in any more, as the quota controller would have it counted.
 async fn refuse_pods(zenvoy: &Installation) {
@@ -49,6 +52,40 @@ async fn apply_upstream(zenvoy: &Installation, backend: &Backend) {
     assert!(applied.is_clean(), "{applied}");
 }
 
+/// A node in a Pod of its own comes, dies without a goodbye, and its Pod is deleted.
+async fn silent_node_without_a_pod(zenvoy: &Installation) {
+    let pods = Api::<Pod>::namespaced(zenvoy.cluster.client(), NAMESPACE);
+    // Of another Kubernetes node: nobody runs it.
+    let pod = json!({
+        "metadata": { "name": "silent" },
+        "spec": { "nodeName": "deployed", "containers": [{ "name": "envoy", "image": "envoy" }] },
+    });
+    let pod = serde_json::from_value(pod).expect("a Pod");
+    let created = pods.create(&PostParams::default(), &pod).await.expect("a Pod");
+    let flags = [
+        "proxy".to_owned(),
+        "--node=silent".into(),
+        format!("--controllers=http://{}", zenvoy.controller.address()),
+        "--mode=listen".into(),
+        "--envoy-listen=127.0.0.1:18101".into(),
+        "--admin=127.0.0.1:18181".into(),
+        format!("--pod-namespace={NAMESPACE}"),
+        "--pod-name=silent".into(),
+        format!("--pod-uid={}", created.uid().expect("an object has a UID")),
+    ];
+    let mut proxy = Process::start(&parts::zenvoy(), flags, &[], &zenvoy.folder.log("silent-proxy"));
+    until::so("the silent node is registered", async || {
+        proxy.assert_running();
+        get("127.0.0.1:18181".parse().expect("an address"), "admin", "/readyz")
+            .await
+            .is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
+    proxy.kill().await;
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    pods.delete("silent", &at_once).await.expect("deleted");
+}
+
 #[test]
 fn the_controller_uses_every_right_that_it_has_and_is_refused_nothing() {
     in_namespace(async || {
@@ -73,6 +110,10 @@ fn the_controller_uses_every_right_that_it_has_and_is_refused_nothing() {
                 zenvoy.until_cold(backend).await;
             }
         }
+        // A node that is silent keeps nothing up once its Pod is gone.
+        silent_node_without_a_pod(&zenvoy).await;
+        load::once(&zenvoy.http(&web, "/")).await.served();
+        zenvoy.until_cold(&web).await;
         // What was good stays when what is said is not; and is noted where a successor finds it.
         web.clone().set("idle-after", "soon").apply_service(&zenvoy.cluster).await;
         told(&zenvoy, &web, "InvalidConfiguration").await;

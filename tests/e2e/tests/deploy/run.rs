@@ -20,12 +20,18 @@ const CONTROLLERS: [(&str, &str); 3] = [
     ("zenvoy-controller", "zenvoy-controller-b"),
     ("zenvoy-controller", "zenvoy-controller-c"),
 ];
-const GATEWAYS: [(&str, &str); 2] =
-    [("zenvoy-gateway", "zenvoy-gateway-a"), ("zenvoy-gateway", "zenvoy-gateway-b")];
+const GATEWAYS: [(&str, &str); 3] = [
+    ("zenvoy-gateway", "zenvoy-gateway-a"),
+    ("zenvoy-gateway", "zenvoy-gateway-b"),
+    ("zenvoy-gateway", "zenvoy-gateway-c"),
+];
 
 /// Starts these pods, and waits until all are ready.
 async fn start(deployed: &mut Deployed, pods: &[(&str, &str)]) -> Vec<Pod> {
-    let mut started: Vec<Pod> = pods.iter().map(|(workload, pod)| deployed.pod(workload, pod)).collect();
+    let mut started = Vec::new();
+    for (workload, pod) in pods {
+        started.push(deployed.pod(workload, pod).await);
+    }
     for pod in &mut started {
         pod.start().await;
     }
@@ -47,6 +53,15 @@ async fn until_served(gateway: &Pod, backend: &Backend) {
 async fn until_cold(cluster: &Cluster, backend: &Backend) {
     let what = format!("{} sleeps", backend.name());
     until::so(&what, async || backend.pods(cluster).await.is_empty()).await;
+}
+
+/// A controller says that nothing is scaled down because of this node.
+async fn until_blocked_by(controller: &Pod, node: &str) {
+    let remedy = format!("zenvoy node forget {node}");
+    until::so(&format!("{node} is not heard"), async || {
+        get(controller.at(18_080), "admin", "/status").await.is_ok_and(|answer| answer.body.contains(&remedy))
+    })
+    .await;
 }
 
 /// Which controller leads, by the Lease.
@@ -106,12 +121,23 @@ async fn lives(overlay: &str) {
     until_cold(&cluster, &web).await;
     load::all(gateways.iter().map(|gateway| request(gateway, &web))).await.assert_all_served();
 
-    // A pod of the gateway goes: its node is no longer waited for.
+    // A pod of the gateway is killed, and says nothing: its node is waited for as long as its Pod exists.
+    let mut killed = gateways.pop().expect("three gateways");
+    killed.kill().await;
+    load::once(&request(&gateways[0], &web)).await.served();
+    until_blocked_by(&controllers[0], killed.name()).await;
+    assert!(!web.pods(&cluster).await.is_empty(), "nobody knows what runs through it");
+    killed.delete_object().await;
+    until_cold(&cluster, &web).await;
+
+    // One ends in good order: its node is no longer waited for, though its Pod still exists.
+    load::once(&request(&gateways[0], &web)).await.served();
     let mut gone = gateways.pop().expect("two gateways");
     for (name, status) in gone.end().await {
         assert!(status.success(), "{name} ends well: {status}");
     }
     until_cold(&cluster, &web).await;
+    gone.delete_object().await;
 
     // What operators look at says so.
     let nodes = controllers[0].exec(&["zenvoy", "node", "list"]).await;
@@ -119,7 +145,8 @@ async fn lives(overlay: &str) {
         let mut rows = nodes.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         rows.any(|row| matches!(row[..], [node, _, "yes", ..] if node == name))
     };
-    assert!(listed("zenvoy-gateway-a") && !listed("zenvoy-gateway-b"), "{nodes}");
+    assert!(listed("zenvoy-gateway-a"), "{nodes}");
+    assert!(!listed("zenvoy-gateway-b") && !listed("zenvoy-gateway-c"), "{nodes}");
 
     // Controllers go one after the other, as in a rolling update, the leader first: another one leads, and wakes.
     for _ in 0..2 {
@@ -140,4 +167,22 @@ fn the_deployment_lives_as_its_manifests_have_it() {
 #[test]
 fn the_deployment_with_transparent_accepting_lives_too() {
     in_namespace(async || lives("tproxy").await);
+}
+
+#[test]
+fn a_trial_lives_with_the_secrets_that_the_documentation_makes() {
+    in_namespace(async || {
+        let folder = Folder::new();
+        let mut cluster = Cluster::start(&folder);
+        cluster.until_ready().await;
+        let _kubelet = Kubelet::start(&cluster, &folder).await;
+        let pods = [&ETCD[..], &CONTROLLERS[..1], &GATEWAYS[..1]].concat();
+        let mut deployed = Deployed::new(&folder, &cluster, "secrets", &pods).await;
+        let _etcd = start(&mut deployed, &ETCD).await;
+        let _controllers = start(&mut deployed, &CONTROLLERS[..1]).await;
+        let gateways = start(&mut deployed, &GATEWAYS[..1]).await;
+        let web = Backend::http("web");
+        web.apply(&cluster).await;
+        until_served(&gateways[0], &web).await;
+    });
 }
