@@ -2,6 +2,7 @@
 //! No clock, no lock, no task.
 
 mod client;
+mod cluster;
 mod event;
 mod hub;
 mod limits;

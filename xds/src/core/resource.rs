@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::wire;
+use super::order::Rank;
+use super::{cluster, wire};
 
 /// A resource type's URL, as `type.googleapis.com/envoy.config.cluster.v3.Cluster`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,6 +119,8 @@ pub(super) struct Resource {
     pub(super) version: Version,
     /// Stands for name and version in hashes over sets.
     pub(super) mark: u128,
+    /// Of a cluster: the name of its endpoints, if that is not its own.
+    endpoints: Option<Arc<str>>,
     /// Shared by all responses.
     pub(super) encoded: Arc<wire::Encoded>,
 }
@@ -135,8 +138,17 @@ impl Resource {
             return None;
         }
         let version_mark = mark(name, &version.0);
+        let endpoints = match Rank::of(type_url) {
+            Rank::Clusters => cluster::endpoints_of(name, &content.bytes),
+            _ => None,
+        };
         let encoded = Arc::new(wire::Encoded::new(&type_url.0, name, &version.0, &content.bytes));
-        Some(Self { mark: version_mark, version, encoded })
+        Some(Self { mark: version_mark, version, endpoints, encoded })
+    }
+
+    /// Of a cluster that is called `name`: the name of its endpoints.
+    pub(super) fn endpoints<'a>(&'a self, name: &'a Arc<str>) -> &'a Arc<str> {
+        self.endpoints.as_ref().unwrap_or(name)
     }
 
     /// The encoded message.

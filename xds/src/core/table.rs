@@ -92,7 +92,7 @@ impl Table {
                 None
             }
         };
-        let id = known.unwrap_or_else(|| self.intern(name));
+        let id = known.unwrap_or_else(|| self.intern(name, seq));
         let slot = &mut self.slots[id as usize];
         let mark = slot.mark();
         self.sum = self.sum.wrapping_sub(mark).wrapping_add(new.as_ref().map_or(0, |new| new.mark));
@@ -104,8 +104,9 @@ impl Table {
         Some(Replaced { slot: id, version, mark })
     }
 
-    /// The slot of a name, made if need be.
-    pub(super) fn intern(&mut self, name: &str) -> SlotId {
+    /// The slot of a name, made if need be: what does not exist may have vanished as late as `seq`, the group's count of
+    /// changes.
+    pub(super) fn intern(&mut self, name: &str, seq: u64) -> SlotId {
         if let Some(slot) = self.by_name.get(name) {
             return *slot;
         }
@@ -114,7 +115,7 @@ impl Table {
             name: name.clone(),
             resource: None,
             lingering: None,
-            seq: 0,
+            seq,
             named: Watchers::default(),
             unsettled: 0,
         };

@@ -3,8 +3,6 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
-
 use zenvoy_xds::core::Change;
 use zenvoy_xds::server::{Event, Server, Variant};
 
@@ -152,13 +150,7 @@ async fn restarts(mode: Mode) {
     }
     let server = Server::new();
     fill(&server, mode, at, true);
-    comes_to_another(mode, &envoy, server.clone(), async || {
-        let address = replica.address;
-        drop(replica);
-        until::some("the address", async || TcpListener::bind(address).await.ok()).await;
-        Replica::at(address, server).await
-    })
-    .await;
+    comes_to_another(mode, &envoy, server.clone(), async || replica.restarted(server).await).await;
 }
 
 #[test]

@@ -24,12 +24,12 @@ pub use look::{RejectedStatus, TypeStatus};
 pub struct StreamId(StreamKey);
 
 /// What a group serves and to whom.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hub {
     tables: Tables,
     streams: Slab<Stream>,
     by_node: HashMap<Arc<str>, Vec<StreamKey>>,
-    /// Counts the changes; all of one [`Hub::apply`] are one.
+    /// Counts the changes, from 1 on; all of one [`Hub::apply`] are one.
     seq: u64,
     limits: Limits,
     identifier: String,
@@ -39,7 +39,15 @@ pub struct Hub {
 impl Hub {
     /// Nothing to serve and no streams. `identifier` names this server in responses; may be empty.
     pub fn new(limits: Limits, identifier: String) -> Self {
-        Self { limits, identifier, ..Self::default() }
+        Self {
+            tables: Tables::new(),
+            streams: Slab::new(),
+            by_node: HashMap::new(),
+            seq: 1,
+            limits,
+            identifier,
+            encoded: 0,
+        }
     }
 
     /// Takes in changes, all at once. Returns the streams that have something to say since and had nothing before.

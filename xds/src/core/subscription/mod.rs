@@ -16,7 +16,7 @@ use isolation::Isolation;
 use outstanding::Outstanding;
 
 pub(super) use answer::Answered;
-pub(super) use take::{Manner, Taken};
+pub(super) use take::{Manner, Removal, Taken};
 
 /// Whether everything is wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,6 +143,13 @@ impl Subscription {
         if self.is_wildcard() { table.sum() } else { self.named_sum }
     }
 
+    /// The sum of the marks of what is served and the client will not have, or not for certain, when it has applied a
+    /// response with `told`, which is sorted.
+    pub(super) fn lacking(&self, table: &Table, told: &[SlotId]) -> u128 {
+        let lacking = self.held.keys().filter(|slot| told.binary_search(slot).is_err());
+        lacking.fold(0, |sum, slot| sum.wrapping_add(table.slot(*slot).mark()))
+    }
+
     /// Whether there may be something to say, and the last response is answered.
     pub(super) fn is_due(&self) -> bool {
         self.outstanding.is_none()
@@ -219,14 +226,16 @@ impl Subscription {
         self.held.is_empty()
     }
 
-    /// Whether the client may still have what was replaced at `seq`: it has not taken, or has refused, what came then.
+    /// Whether the client may still have, or be about to have, what was replaced at `seq`: it has not taken, or has refused,
+    /// what came then.
     pub(super) fn may_have_from_before(&self, seq: u64) -> bool {
-        self.held.values().any(|held| held.may_have() && held.applied < seq)
+        self.held.values().any(|held| (held.may_have() || held.in_flight.is_some()) && held.applied < seq)
     }
 
-    /// When the newest of what is to be told changed; `None`: nothing is.
+    /// When the newest of what is to be sent changed; `None`: nothing is, but maybe removals.
     pub(super) fn newest(&self, table: &Table) -> Option<u64> {
-        self.dirty.iter().map(|slot| table.slot(*slot).seq).max()
+        let sent = self.dirty.iter().map(|slot| table.slot(*slot)).filter(|slot| slot.resource.is_some());
+        sent.map(|slot| slot.seq).max()
     }
 
     /// The removals to be told; `None`: there are none.

@@ -22,13 +22,14 @@ impl Subscription {
         self.dirty.insert(slot);
     }
 
-    /// Wants everything; `known` is what the client says it has.
+    /// Wants everything; `known` is what the client says it has, `seq` the group's count of changes.
     pub(in crate::core) fn want_all(
         &mut self,
         table: &mut Table,
         stream: StreamKey,
         wildcard: Wildcard,
         known: &HashMap<String, String>,
+        seq: u64,
     ) {
         if self.is_wildcard() {
             self.wildcard = wildcard;
@@ -41,7 +42,7 @@ impl Subscription {
             // The usual first subscription, made at once.
             served.iter().for_each(|slot| table.slot_mut(*slot).unsettled += 1);
             self.dirty = served.into_iter().collect();
-            self.tell_of_given_up(table);
+            self.tell_of_given_up(table, seq);
             return;
         }
         for slot in served {
@@ -51,21 +52,21 @@ impl Subscription {
             }
         }
         for (name, version) in known {
-            let slot = table.intern(name);
+            let slot = table.intern(name, seq);
             if table.slot(slot).resource.is_none() && !self.named.contains(&slot) {
                 self.begin(table, slot, Some(version));
                 self.stated += 1;
             }
         }
-        self.tell_of_given_up(table);
+        self.tell_of_given_up(table, seq);
     }
 
     /// A client that gave everything up and asks for it again may yet read an older response, and take from it what
     /// has vanished since.
-    fn tell_of_given_up(&mut self, table: &mut Table) {
+    fn tell_of_given_up(&mut self, table: &mut Table, seq: u64) {
         let Some(outstanding) = &mut self.outstanding else { return };
         for name in std::mem::take(&mut outstanding.given_up) {
-            let slot = table.intern(&name);
+            let slot = table.intern(&name, seq);
             if table.slot(slot).resource.is_none() && self.is_settled(slot) {
                 self.begin(table, slot, None);
             }
@@ -83,8 +84,9 @@ impl Subscription {
         table: &mut Table,
         stream: StreamKey,
         names: impl Iterator<Item = &'a str>,
+        seq: u64,
     ) {
-        let mut slots: Vec<SlotId> = names.map(|name| table.intern(name)).collect();
+        let mut slots: Vec<SlotId> = names.map(|name| table.intern(name, seq)).collect();
         slots.sort_unstable();
         slots.dedup();
         for slot in &slots {
@@ -104,8 +106,9 @@ impl Subscription {
         stream: StreamKey,
         name: &str,
         known: Option<&str>,
+        seq: u64,
     ) {
-        let slot = table.intern(name);
+        let slot = table.intern(name, seq);
         let wanted = self.wants(slot);
         if self.named.insert(slot) {
             table.slot_mut(slot).named.add(stream);

@@ -210,3 +210,91 @@ fn a_listener_that_does_not_exist_is_answered_at_once() {
     client.ask(LDS, &["missing"], "");
     assert!(client.acked(&["missing"]).resources.is_empty());
 }
+
+/// A client whose endpoints are being sent in parts, for it has refused one of them: the version it has applied last.
+fn in_parts(client: &mut Sotw, refused: &[&str], until: usize) -> String {
+    let all = ["a", "b", "c", "d"];
+    client.hub.apply(all.map(|name| set(EDS, name, name)));
+    client.ask(EDS, &all, "");
+    let mut version = String::new();
+    for _ in 0..until {
+        let Some(response) = client.next() else { break };
+        if contents(&response).iter().any(|content| refused.contains(&content.as_str())) {
+            client.request(EDS, |request| {
+                request.resource_names = all.map(String::from).into();
+                request.version_info.clone_from(&version);
+                request.response_nonce.clone_from(&response.nonce);
+                request.error_detail = refusal("no");
+            });
+        } else {
+            client.ask(EDS, &all, &response.nonce);
+            version = response.version_info;
+        }
+    }
+    version
+}
+
+#[test]
+fn a_client_that_comes_back_while_it_is_sent_parts_is_sent_what_it_lacks() {
+    let all = ["a", "b", "c", "d"];
+    for until in 1..10 {
+        let mut client = Sotw::new();
+        let version = in_parts(&mut client, &["b"], until);
+        client.come_back(EDS, &all, &version);
+        assert_eq!(contents(&client.next().expect("what it lacks")), all, "{until}");
+        assert!(!client.hub.is_acked("node", &EDS.into(), "b", 1), "{until}");
+    }
+}
+
+#[test]
+fn what_was_refused_has_no_part_in_a_version_until_it_is_mended() {
+    let all = ["a", "b", "c", "d"];
+    let mut client = Sotw::new();
+    let without = in_parts(&mut client, &["b"], 20);
+    assert_eq!(client.next(), None);
+    client.come_back(EDS, &["a", "c", "d"], &without);
+    assert_eq!(client.next(), None, "these it has");
+    let mut client = Sotw::new();
+    in_parts(&mut client, &["b"], 20);
+    client.set(EDS, "b", "mended");
+    let with = client.acked(&all).version_info;
+    client.come_back(EDS, &all, &with);
+    assert_eq!(client.next(), None);
+    assert!(client.hub.is_acked("node", &EDS.into(), "b", u64::MAX));
+}
+
+#[test]
+fn a_version_that_the_caller_names_does_not_stand_for_a_part() {
+    let all = ["a", "b", "c", "d"];
+    let mut client = Sotw::new();
+    client.hub.set_type_version(&EDS.into(), Some(Version("one".into())));
+    let version = in_parts(&mut client, &["b"], 20);
+    assert_ne!(version, "one");
+    client.come_back(EDS, &all, &version);
+    assert_eq!(client.next().expect("what it lacks").version_info, "one");
+}
+
+#[test]
+fn a_version_that_the_caller_names_does_not_stand_for_a_removed_cluster_that_is_kept_for_its_routes() {
+    let mut client = Sotw::new();
+    client.hub.set_type_version(&CDS.into(), Some(Version("one".into())));
+    client.hub.apply([set(CDS, "a", "a1"), set(CDS, "b", "b1"), set(RDS, "routes", "to a")]);
+    client.ask(CDS, &[], "");
+    client.acked(&[]);
+    client.ask(RDS, &["routes"], "");
+    client.acked(&["routes"]);
+    client.hub.apply([Change::remove(CDS, "a"), set(CDS, "c", "c1"), set(RDS, "routes", "to c")]);
+    let kept = client.acked(&[]);
+    assert_eq!(contents(&kept), ["a1", "b1", "c1"]);
+    client.come_back(CDS, &[], &kept.version_info);
+    assert_eq!(contents(&client.next().expect("without it")), ["b1", "c1"]);
+}
+
+#[test]
+fn a_client_without_a_version_has_nothing_whatever_the_caller_names() {
+    let mut client = Sotw::new();
+    client.hub.set_type_version(&CDS.into(), Some(Version("".into())));
+    client.set(CDS, "a", "a1");
+    client.ask(CDS, &[], "");
+    assert_eq!(contents(&client.acked(&[])), ["a1"]);
+}
