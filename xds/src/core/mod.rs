@@ -20,5 +20,5 @@ pub use client::{ClientState, Handler, Names};
 pub use event::{Answer, Exceeded, RequestError};
 pub use hub::{Hub, RejectedStatus, StreamId, TypeStatus};
 pub use limits::{Limits, Rate};
-pub use resource::{Change, Content, TypeUrl, Version};
+pub use resource::{Change, ChangeSet, Content, TypeUrl, Version};
 pub use wire::{Pieces, Response, Variant};

@@ -32,6 +32,12 @@ impl From<String> for TypeUrl {
     }
 }
 
+impl From<&Self> for TypeUrl {
+    fn from(url: &Self) -> Self {
+        url.clone()
+    }
+}
+
 impl fmt::Display for TypeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -110,6 +116,44 @@ impl Change {
     /// Removes a resource.
     pub fn remove(type_url: impl Into<TypeUrl>, name: impl Into<Arc<str>>) -> Self {
         Self { type_url: type_url.into(), name: name.into(), content: None }
+    }
+}
+
+/// Changes that are taken in at once. Most are made of the changes alone: `Hub::apply` and the like take an array, a vector
+/// or any other iterator of them.
+///
+/// ```
+/// use zenvoy_xds::core::{Change, ChangeSet, Version};
+/// use zenvoy_xds::server::Server;
+///
+/// const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+///
+/// # let encoded = Vec::new();
+/// let changes = ChangeSet::from([Change::set(CLUSTER, "a", encoded)]);
+/// Server::new().apply(changes.with_type_version(CLUSTER, Some(Version("42".into()))));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeSet {
+    /// Of resources, in order.
+    pub changes: Vec<Change>,
+    /// Of the versions of types; `None` is the hash again.
+    pub type_versions: Vec<(TypeUrl, Option<Version>)>,
+}
+
+impl ChangeSet {
+    /// Also names the version of a type from now on, instead of a hash of what a client is served of it; `None` returns to
+    /// the hash. In state of the world, a client that comes back with this version is taken to have all: name another one
+    /// with each change.
+    #[must_use]
+    pub fn with_type_version(mut self, type_url: impl Into<TypeUrl>, version: Option<Version>) -> Self {
+        self.type_versions.push((type_url.into(), version));
+        self
+    }
+}
+
+impl<I: IntoIterator<Item = Change>> From<I> for ChangeSet {
+    fn from(changes: I) -> Self {
+        Self { changes: changes.into_iter().collect(), type_versions: Vec::new() }
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Slot {
     pub(super) lingering: Option<Resource>,
     /// When it last changed, in the group's count of changes.
     pub(super) seq: u64,
+    /// When what is served came to exist, in whatever version.
+    pub(super) born: u64,
     /// The streams that ask for it by name.
     pub(super) named: Watchers,
     /// Streams that have not applied what is served now.
@@ -99,6 +101,9 @@ impl Table {
         self.served = self.served + usize::from(new.is_some()) - usize::from(slot.resource.is_some());
         let old = std::mem::replace(&mut slot.resource, new);
         slot.seq = seq;
+        if old.is_none() {
+            slot.born = seq;
+        }
         let version = old.as_ref().map(|old| old.version.clone());
         slot.lingering = if slot.resource.is_none() { old } else { None };
         Some(Replaced { slot: id, version, mark })
@@ -116,6 +121,7 @@ impl Table {
             resource: None,
             lingering: None,
             seq,
+            born: seq,
             named: Watchers::default(),
             unsettled: 0,
         };

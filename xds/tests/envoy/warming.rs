@@ -39,7 +39,7 @@ impl Served {
     /// Waits until the Envoy has all that is served.
     async fn taken(self, server: &Server) {
         for (type_url, name) in [(CDS, "a"), (EDS, self.name()), (LDS, "listener"), (RDS, "routes")] {
-            until::done("an ACK", server.until_acked("node", &type_url.into(), name)).await;
+            until::applied(server.until_acked("node", type_url, name)).await;
         }
     }
 }

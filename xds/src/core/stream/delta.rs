@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
-use super::{Around, Stream, answer, control_plane, words};
+use super::{Around, Stream, answer, control_plane, note_moved, words};
 use crate::core::event::{Answer, RequestError};
 use crate::core::order::{self, Rank};
 use crate::core::resource::Version;
@@ -59,6 +59,7 @@ impl Stream {
             subscription.unwant_all(table, key);
         }
         unsubscribe(subscription, table, key, &request.resource_names_unsubscribe);
+        note_moved(subscription, &type_url, around.moved);
         self.answered |= answered.is_some();
         if first {
             self.endpoints_asked(&type_url, !known.is_empty(), around.tables);

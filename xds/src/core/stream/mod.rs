@@ -31,6 +31,8 @@ pub(super) struct Around<'a> {
     pub(super) seq: u64,
     /// Names itself in responses; may be empty.
     pub(super) identifier: &'a str,
+    /// The types of which something was settled without an answer.
+    pub(super) moved: &'a mut Vec<TypeUrl>,
 }
 
 #[derive(Debug)]
@@ -134,7 +136,9 @@ impl Stream {
             subscription.park();
             return None;
         }
-        let taken = subscription.take(table, manner, removal)?;
+        let taken = subscription.take(table, manner, removal);
+        note_moved(subscription, &key.1, around.moved);
+        let taken = taken?;
         self.nonces += 1;
         let response = match self.variant {
             Variant::Delta => delta::response(subscription, table, &taken, self.nonces, around.identifier),
@@ -166,9 +170,10 @@ impl Stream {
         }
     }
 
-    /// The stream has ended.
-    pub(super) fn close(self, tables: &mut Tables) {
+    /// The stream has ended. `moved` gets its types.
+    pub(super) fn close(self, tables: &mut Tables, moved: &mut Vec<TypeUrl>) {
         for ((_, type_url), subscription) in self.types {
+            moved.push(type_url.clone());
             if let Some(table) = tables.get_mut(&type_url) {
                 subscription.close(table, self.key);
                 table.subscriptions -= 1;
@@ -177,6 +182,13 @@ impl Stream {
                 }
             }
         }
+    }
+}
+
+/// Who waits for something of this type may have it.
+fn note_moved(subscription: &mut Subscription, type_url: &TypeUrl, moved: &mut Vec<TypeUrl>) {
+    if std::mem::take(&mut subscription.moved) {
+        moved.push(type_url.clone());
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 
-use super::{Around, Stream, answer, control_plane, words};
+use super::{Around, Stream, answer, control_plane, note_moved, words};
 use crate::core::event::{Answer, RequestError};
 use crate::core::order::{self, Rank};
 use crate::core::resource::Version;
@@ -51,10 +51,12 @@ impl Stream {
             }
         };
         ask(subscription, table, Asked { key, seq, first, names });
+        subscription.set_full(subscription.is_wildcard() || order::is_full_state(&type_url));
         let served = table.version_of(subscription.sum(table));
         if first && !request.version_info.is_empty() && *served.0 == *request.version_info {
             subscription.settle_all(table);
         }
+        note_moved(subscription, &type_url, around.moved);
         self.answered |= answered.is_some();
         if first {
             self.endpoints_asked(&type_url, !request.version_info.is_empty(), around.tables);

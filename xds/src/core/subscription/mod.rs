@@ -51,6 +51,12 @@ pub(super) struct Subscription {
     sent_sum: u128,
     /// The set that a client of full states has refused.
     refused_set: Option<u128>,
+    /// Its responses hold all that the client is to have, from this nonce on.
+    full_from: Option<u64>,
+    /// The client has applied one of these, or came with all that it is to have.
+    applied_full: bool,
+    /// Something was settled, parked, or is wanted no longer, without an answer of the client.
+    pub(super) moved: bool,
 }
 
 /// What the client has of a resource that it has not applied as it is served now.
@@ -170,6 +176,19 @@ impl Subscription {
         self.is_settled(slot) || self.held.get(&slot).is_some_and(|held| held.applied >= seq)
     }
 
+    /// From now on its responses hold, or do not hold, all that the client is to have.
+    pub(super) fn set_full(&mut self, full: bool) {
+        if full != self.full_from.is_some() {
+            self.full_from = full.then_some(self.nonce + 1);
+            self.applied_full = false;
+        }
+    }
+
+    /// Whether the client may have what does not exist: it cannot say so, and has yet to be told of all there is.
+    pub(super) fn may_have_unsaid(&self) -> bool {
+        self.full_from.is_some() && !self.applied_full
+    }
+
     /// The version that the client has applied, as far as known; `served` is what is served.
     pub(super) fn applied(&self, slot: SlotId, served: Option<&Version>) -> Option<Version> {
         if self.is_settled(slot) {
@@ -188,6 +207,11 @@ impl Subscription {
 
     pub(super) fn refused(&self) -> impl Iterator<Item = (SlotId, &Refused)> {
         self.held.iter().filter_map(|(slot, held)| Some((*slot, held.refused.as_ref()?)))
+    }
+
+    /// What the client has refused of a slot, and is not to be sent again unless forced.
+    pub(super) fn refusal(&self, slot: SlotId) -> Option<&Refused> {
+        self.held.get(&slot).filter(|held| !held.forced)?.refused.as_ref()
     }
 
     /// A resource that is wanted was set or removed, at `seq`.
@@ -213,12 +237,16 @@ impl Subscription {
         self.isolating.leave(slot);
     }
 
-    /// Whether something is to be told, or unanswered, that changed at or before `seq`. Removals yet to be told do not
-    /// count: they wait for others themselves.
+    /// Whether something is to be told, or unanswered, of which the client lacks a change from `seq` or before. Removals yet
+    /// to be told do not count: they wait for others themselves.
     pub(super) fn is_behind(&self, table: &Table, seq: u64) -> bool {
         let sent = self.outstanding.iter().flat_map(Outstanding::slots);
         let dirty = self.dirty.iter().copied().filter(|slot| table.slot(*slot).resource.is_some());
-        dirty.chain(sent).any(|slot| table.slot(slot).seq <= seq)
+        // It may have changed again since, which says nothing of what the client lacks.
+        dirty.chain(sent).any(|slot| match self.held.get(&slot) {
+            Some(held) => held.applied < seq,
+            None => table.slot(slot).born <= seq,
+        })
     }
 
     /// Whether nothing of what the client has differs from what is served.
@@ -238,11 +266,17 @@ impl Subscription {
         sent.map(|slot| slot.seq).max()
     }
 
-    /// The removals to be told; `None`: there are none.
+    /// The removals to be told of what the client may have; `None`: there are none.
     pub(super) fn removals(&self, table: &Table) -> Option<Removals> {
-        let removed = || self.dirty.iter().filter(|slot| table.slot(**slot).resource.is_none());
-        let newest = removed().map(|slot| table.slot(*slot).seq).max()?;
-        let kept = removed().filter(|slot| self.held.get(*slot).is_some_and(Held::may_have)).count();
-        Some(Removals { newest, kept })
+        if self.is_up_to_date() {
+            return None;
+        }
+        let may_have = |slot: &SlotId| self.held.get(slot).is_some_and(Held::may_have);
+        let dirty = self.dirty.iter().filter(|slot| may_have(slot)).map(|slot| table.slot(*slot));
+        let removed = dirty.filter(|slot| slot.resource.is_none()).map(|slot| slot.seq);
+        removed.fold(None, |all: Option<Removals>, seq| {
+            let all = all.unwrap_or(Removals { newest: seq, kept: 0 });
+            Some(Removals { newest: all.newest.max(seq), kept: all.kept + 1 })
+        })
     }
 }

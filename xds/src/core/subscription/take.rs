@@ -60,7 +60,7 @@ impl Subscription {
         for slot in std::mem::take(&mut self.dirty) {
             match self.step(table, slot, manner, removal) {
                 Step::Tell => taken.told.push(slot),
-                Step::Park => {}
+                Step::Park => self.moved = true,
                 Step::Keep => {
                     self.dirty.insert(slot);
                     taken.kept.push(slot);
@@ -68,6 +68,7 @@ impl Subscription {
                 Step::Settle => {
                     self.held.remove(&slot);
                     table.settled(slot);
+                    self.moved = true;
                 }
             }
         }

@@ -12,7 +12,10 @@ impl Subscription {
     fn begin(&mut self, table: &mut Table, slot: SlotId, known: Option<&str>) {
         let entry = table.slot_mut(slot);
         match known {
-            Some(known) if entry.version().is_some_and(|version| *version.0 == *known) => return,
+            Some(known) if entry.version().is_some_and(|version| *version.0 == *known) => {
+                self.moved = true;
+                return;
+            }
             Some(known) => {
                 self.held.insert(slot, Held { has: Has::Version(Version(known.into())), ..Held::default() });
             }
@@ -36,6 +39,7 @@ impl Subscription {
             return;
         }
         self.wildcard = wildcard;
+        self.moved = true;
         table.everyone.add(stream);
         let served: Vec<SlotId> = table.served().map(|(slot, _)| slot).collect();
         if self.named.is_empty() && self.dirty.is_empty() && known.is_empty() {
@@ -179,6 +183,7 @@ impl Subscription {
 
     /// Drops all state of a slot that is wanted no longer.
     fn forget(&mut self, table: &mut Table, slot: SlotId) {
+        self.moved = true;
         if self.is_settled(slot) {
             table.release(slot);
             return;
@@ -198,6 +203,8 @@ impl Subscription {
             self.held.remove(&slot);
             table.settled(slot);
         }
+        self.moved = true;
+        self.applied_full = true;
         self.unanswered = false;
     }
 

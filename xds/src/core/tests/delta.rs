@@ -307,7 +307,7 @@ fn a_caller_may_name_versions_itself() {
     let mut client = Delta::new();
     let content = |text: &str, version: &str| Content::versioned(text.to_owned(), Version(version.into()));
     client.hub.apply([Change::set(CDS, "a", content("1", "v1"))]);
-    client.hub.set_type_version(&CDS.into(), Some(Version("t1".into())));
+    client.hub.apply(ChangeSet::default().with_type_version(CDS, Some(Version("t1".into()))));
     client.ask(CDS, &[]);
     let response = client.acked();
     assert_eq!((response.resources[0].version.as_str(), response.system_version_info.as_str()), ("v1", "t1"));

@@ -203,6 +203,28 @@ fn listeners_wait_until_the_clusters_of_the_same_change_have_warmed() {
 }
 
 #[test]
+fn routes_wait_for_a_cluster_of_the_same_change_that_has_changed_again_since() {
+    for on_its_way in [false, true] {
+        let mut client = Delta::new();
+        client.ask(CDS, &[]);
+        client.acked();
+        client.ask(RDS, &["routes"]);
+        client.acked();
+        client.hub.apply([set(CDS, "a", "1"), set(RDS, "routes", "to a")]);
+        let first = on_its_way.then(|| client.next().expect("a response"));
+        client.set(CDS, "a", "2");
+        let clusters = first.unwrap_or_else(|| client.next().expect("a response"));
+        assert_eq!((clusters.type_url.as_str(), client.next()), (CDS, None), "the routes need it");
+        client.ack(&clusters);
+        if on_its_way {
+            let again = client.next().expect("a response");
+            assert_eq!(again.type_url, CDS);
+        }
+        assert_eq!(client.acked().type_url, RDS, "the client has it, in one version or the other");
+    }
+}
+
+#[test]
 fn routes_do_not_wait_for_later_changes_of_endpoints() {
     let mut client = Delta::new();
     client.set(EDS, "a", "1");
