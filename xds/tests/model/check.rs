@@ -79,8 +79,7 @@ fn is_acked(client: &Client, hub: &Hub, kind: usize, name: &str) -> bool {
 
 /// In state of the world a removal cannot be told but by a full state.
 fn is_told(client: &Client, kind: usize, served: bool) -> bool {
-    let full = is_full(kind) || client.wanted[kind].everything;
-    served || full || client.model.variant() == Variant::Delta
+    served || is_full(kind) || client.model.variant() == Variant::Delta
 }
 
 fn names() -> impl Iterator<Item = String> {

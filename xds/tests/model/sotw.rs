@@ -144,7 +144,8 @@ impl Model for SotwClient {
         let state = &mut self.kinds[kind];
         let before: BTreeSet<String> = state.has.keys().cloned().collect();
         state.nonce = response.nonce;
-        let full = is_full(kind) || state.wanted.everything;
+        // Of the other kinds a response may be a part, whatever is asked for meanwhile: nothing is taken to be gone.
+        let full = is_full(kind);
         let contents = response.resources.into_iter().map(|any| any.value).collect();
         let good = state.apply(full, self.habits.partial, contents, response.version_info);
         if kind == CLUSTERS {

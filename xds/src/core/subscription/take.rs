@@ -57,21 +57,29 @@ impl Subscription {
             return None;
         }
         let mut taken = Taken { told: Vec::new(), kept: Vec::new() };
+        let mut settled = false;
         for slot in std::mem::take(&mut self.dirty) {
             match self.step(table, slot, manner, removal) {
                 Step::Tell => taken.told.push(slot),
                 Step::Park => self.moved = true,
                 Step::Keep => {
                     self.dirty.insert(slot);
+                    if let Some(held) = self.held.get_mut(&slot) {
+                        // It is sent with the next full state: what was refused is another set.
+                        held.refused = None;
+                    }
                     taken.kept.push(slot);
                 }
                 Step::Settle => {
                     self.held.remove(&slot);
                     table.settled(slot);
+                    settled = true;
                     self.moved = true;
                 }
             }
         }
+        // It is another set than the one that was refused, and what was refused with that may be taken with this.
+        self.unanswered |= settled && manner == Manner::Full && self.refused_set.is_some();
         if taken.told.is_empty()
             && let Some(part) = self.isolating.pop()
         {

@@ -264,6 +264,27 @@ fn what_was_refused_has_no_part_in_a_version_until_it_is_mended() {
 }
 
 #[test]
+fn what_was_refused_with_a_cluster_that_is_kept_for_its_listeners_is_sent_again_with_another_one() {
+    let mut client = Sotw::new();
+    client.hub.apply([set(CDS, "a", "a1"), set(LDS, "listener", "1")]);
+    client.ask(CDS, &[], "");
+    client.acked(&[]);
+    client.ask(LDS, &[], "");
+    client.acked(&[]);
+    client.set(CDS, "a", "bad");
+    client.hub.apply([Change::remove(CDS, "a"), set(CDS, "b", "b1"), set(LDS, "listener", "bad")]);
+    let kept = client.next().expect("a response");
+    assert_eq!(contents(&kept), ["b1", "bad"], "in the last version there was");
+    client.refuse(&kept, &[], "no");
+    let listeners = client.next().expect("a response");
+    client.refuse(&listeners, &[], "no");
+    assert_eq!(client.next(), None);
+    client.set(CDS, "a", "a1");
+    assert_eq!(contents(&client.acked(&[])), ["a1", "b1"], "it has a1, and not b1");
+    assert!(client.hub.is_acked("node", &CDS.into(), "b", u64::MAX));
+}
+
+#[test]
 fn what_vanished_meanwhile_is_applied_only_when_the_full_state_without_it_is() {
     for names in [&[][..], &["gone", "a"][..]] {
         let mut client = Sotw::new();
