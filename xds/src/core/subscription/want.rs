@@ -19,6 +19,10 @@ impl Subscription {
             Some(known) => {
                 self.held.insert(slot, Held { has: Has::Version(Version(known.into())), ..Held::default() });
             }
+            // It may yet take it from a response that is on its way.
+            None if self.outstanding.as_ref().is_some_and(|outstanding| outstanding.gave_up(slot)) => {
+                self.held.insert(slot, Held { has: Has::Unknown, ..Held::default() });
+            }
             None => {}
         }
         entry.unsettled += 1;

@@ -128,6 +128,22 @@ fn a_cluster_stays_while_routes_that_use_it_are_on_their_way() {
 }
 
 #[test]
+fn a_cluster_given_up_and_asked_for_again_while_it_is_on_its_way_goes_after_the_routes_too() {
+    let mut client = Delta::new();
+    client.hub.apply([set(CDS, "a", "1"), set(RDS, "routes", "to a")]);
+    client.ask(RDS, &["routes"]);
+    client.acked();
+    client.ask(CDS, &["a"]);
+    let first = client.next().expect("a response");
+    client.unask(CDS, &["a"]);
+    client.ask(CDS, &["a"]);
+    client.ack(&first);
+    client.hub.apply([Change::remove(CDS, "a"), set(RDS, "routes", "to none")]);
+    assert_eq!(client.acked().type_url, RDS, "it read the first response after it had asked again");
+    assert_eq!(told(&client.acked()), (vec![], vec!["a"]));
+}
+
+#[test]
 fn routes_that_do_not_exist_are_said_to_be_removed_while_clusters_are_on_their_way() {
     let mut client = Delta::new();
     client.set(CDS, "a", "1");
