@@ -144,14 +144,15 @@ mod tests {
     use crate::translate::type_url::LISTENER;
 
     fn answered(names: &[&str], refusal: Option<&str>) -> Heard {
-        let (group, node, after) = (Group::default(), "a".into(), Duration::ZERO);
+        let (group, node, stream, after) = (Group::default(), "a".into(), 1, Duration::ZERO);
+        let type_url = LISTENER.into();
         let resources = names.iter().map(|name| ((*name).into(), Some(Version("1".into())))).collect();
         match refusal {
             Some(words) => {
                 let message = words.to_owned();
-                Heard::Nacked { group, node, type_url: LISTENER.into(), resources, message, after }
+                Heard::Nacked { group, node, stream, type_url, resources, message, after }
             }
-            None => Heard::Acked { group, node, type_url: LISTENER.into(), resources, after },
+            None => Heard::Acked { group, node, stream, type_url, resources, after },
         }
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::warn;
 use zenvoy_shared::id::NodeId;
-use zenvoy_xds::server::Server;
+use zenvoy_xds::server::{Outcome, Server};
 
 use super::gate::{Gate, relayed};
 use super::run::switched_types;
@@ -15,7 +16,7 @@ use crate::execute::Executor;
 use crate::report::Reporter;
 use crate::session::SessionService;
 
-/// A node that has not applied a switch by then is not asked for proof; the offer ends at its own deadline.
+/// A node that has not applied a switch by then, or has refused it, is not asked for proof; the offer ends at its own deadline.
 const SWITCH_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the core acts through.
@@ -81,12 +82,21 @@ impl Hands {
             let applied = async {
                 for upstream in &switch.upstreams {
                     for url in switched_types() {
-                        xds.until_acked(&node.0, &url, &upstream.to_string()).await;
+                        let outcome = xds.until_acked(&node.0, &url, &upstream.to_string()).await;
+                        if let Outcome::Refused { message, .. } = outcome {
+                            return Some((upstream, url, message));
+                        }
                     }
                 }
+                None
             };
-            if tokio::time::timeout(SWITCH_PATIENCE, applied).await.is_ok() {
-                let _ = events.send(Event::Applied(node, switch)).await;
+            match tokio::time::timeout(SWITCH_PATIENCE, applied).await {
+                Ok(None) => drop(events.send(Event::Applied(node, switch)).await),
+                Ok(Some((upstream, type_url, refusal))) => {
+                    let refusal = &*refusal;
+                    warn!(%node, %upstream, %type_url, refusal, "refused a switch: not asked for proof");
+                }
+                Err(_) => {}
             }
         });
     }

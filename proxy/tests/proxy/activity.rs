@@ -31,9 +31,8 @@ async fn warm() -> (World, Envoy, Upstream, HttpPod) {
 async fn offer(world: &World, cart: &Upstream, drain: &str) {
     let before = world.upstream(cart);
     world.controller.xds.apply([cart.row(hold_for(drain)), cart.endpoints(&[cart.activator])]);
-    let eds = EDS.into();
-    let acked = world.controller.xds.until_acked(crate::world::NODE, &eds, cart.name);
-    done("Envoy's ACK", acked).await;
+    let acked = world.controller.xds.until_acked(crate::world::NODE, EDS, cart.name);
+    assert!(done("Envoy's ACK", acked).await.is_applied());
     world.until_verdict_is_new(cart, &before).await;
     let request = ProveQuiet { drain_id: drain.into(), upstreams: vec![cart.name.into()] };
     world.controller.say(ToNode::ProveQuiet(request)).await;
@@ -140,9 +139,8 @@ fn a_request_that_is_held_keeps_the_proof_away() {
         let before = world.upstream(&cart);
         world.controller.xds.apply([cart.row(hold_for("drain-1")), cart.endpoints(&[cart.activator])]);
         world.until_verdict_is_new(&cart, &before).await;
-        let eds = EDS.into();
-        let acked = world.controller.xds.until_acked(crate::world::NODE, &eds, cart.name);
-        done("Envoy's ACK", acked).await;
+        let acked = world.controller.xds.until_acked(crate::world::NODE, EDS, cart.name);
+        assert!(done("Envoy's ACK", acked).await.is_applied());
         let answer = tokio::spawn(get(cart.listener, "/"));
         world.controller.until_demanded(&[cart.name]).await;
         offer(&world, &cart, "drain-2").await;

@@ -141,7 +141,8 @@ fn envoy_takes_every_kind_of_resource_and_follows_a_switch_of_endpoints() {
         let warm = assignment(&cart, &Route::Pods(vec![pod]), Some(ActivatorAddress(activator)));
         server.apply([set(type_url::ENDPOINTS, &cart, &warm)]);
         let name = cart.to_string();
-        until::done("Envoy's ACK", server.until_acked(NODE, &type_url::ENDPOINTS.into(), &name)).await;
+        let acked = server.until_acked(NODE, type_url::ENDPOINTS, &name);
+        assert!(until::done("Envoy's ACK", acked).await.is_applied());
         until::some("an answer of the pod", async || {
             body("cart.shop").await.filter(|answer| answer == "pod")
         })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use zenvoy_xds::core::Change;
 
@@ -22,26 +22,25 @@ pub(crate) struct Folder {
     path: PathBuf,
     protos: Protos,
     served: Resources,
-    /// The files' texts at the last reading.
-    texts: BTreeMap<PathBuf, String>,
+    /// The files' texts at the last reading; `None`: they could not be read.
+    texts: Option<BTreeMap<PathBuf, String>>,
 }
 
 impl Folder {
     pub(crate) fn new(path: PathBuf, protos: Protos) -> Self {
-        Self { path, protos, served: Resources::new(), texts: BTreeMap::new() }
+        Self { path, protos, served: Resources::new(), texts: None }
     }
 
-    /// What has changed since the last reading.
+    /// What is served from now on, as changes; `None`: no file has changed since the last reading.
     ///
     /// # Errors
     /// When any file cannot be taken in, which the error names: then nothing has changed. Said once, until a file changes.
-    pub(crate) fn read(&mut self) -> Result<Vec<Change>> {
-        let texts = texts(&self.path)?;
-        if texts == self.texts {
-            return Ok(Vec::new());
+    pub(crate) fn read(&mut self) -> Result<Option<Vec<Change>>> {
+        let texts = texts(&self.path).inspect_err(|_| self.texts = None)?;
+        if self.texts.as_ref() == Some(&texts) {
+            return Ok(None);
         }
-        self.texts = texts;
-        let parsed = self.texts.iter().map(|(path, text)| {
+        let parsed = self.texts.insert(texts).iter().map(|(path, text)| {
             let values = parse(text).with_context(|| path.display().to_string())?;
             Ok((path.as_path(), values))
         });
@@ -57,7 +56,7 @@ impl Folder {
         };
         changes.extend(resources.iter().map(set));
         self.served = resources;
-        Ok(changes)
+        Ok(Some(changes))
     }
 
     /// The file that a resource is from.
@@ -85,7 +84,10 @@ fn encode(protos: &Protos, parsed: Vec<(&Path, Vec<Value>)>) -> Result<Resources
 
 /// The resources of a file.
 fn parse(text: &str) -> Result<Vec<Value>> {
-    let value: Value = serde_saphyr::from_str(text).context("it is neither YAML nor JSON")?;
+    // The place is said in the words, so that they need no lines of the file below them.
+    let value: std::result::Result<Value, _> = serde_saphyr::from_str(text);
+    let value = value.map_err(|error| anyhow!("{}", error.without_snippet()));
+    let value = value.context("it is neither YAML nor JSON")?;
     Ok(match value {
         Value::Array(all) => all,
         Value::Object(mut fields) if fields.contains_key("resources") => match fields.remove("resources") {

@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
     let protos = if options.protos.is_empty() { protos::of_envoy_types()? } else { options.protos };
     let mut folder = Folder::new(options.folder, protos::Protos::new(protos));
     let server = Server::builder().identifier("serve_dir").build();
-    server.apply(folder.read().context("the first reading must succeed")?);
+    server.apply(folder.read().context("the first reading must succeed")?.unwrap_or_default());
 
     let listener = TcpListener::bind(options.listen).await?;
     info!("serving on {}", listener.local_addr()?);
@@ -83,17 +83,19 @@ async fn main() -> anyhow::Result<()> {
     Ok(serving.await??)
 }
 
-/// Serves what has changed. What keeps it from that is told once, until something else does, or all is well again.
+/// Serves what has changed. What keeps it from that is told once, until something else does; and when all is well again.
 fn follow(folder: &mut Folder, server: &Server, said: &mut String) {
     match folder.read() {
-        Ok(changes) => {
-            if !changes.is_empty() {
-                said.clear();
+        Ok(None) => {}
+        Ok(Some(changes)) => {
+            if !std::mem::take(said).is_empty() {
+                info!("all files can be taken in again");
             }
             server.apply(changes);
         }
         Err(error) => {
-            let error = format!("{error:#}");
+            // In one line, whatever the words are made of.
+            let error = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
             if error != *said {
                 warn!("nothing is changed: {error}");
                 *said = error;

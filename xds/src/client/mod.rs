@@ -26,6 +26,20 @@ pub use crate::core::{ClientState, Handler, Names};
 #[error("a client needs at least one address of a management server")]
 pub struct NoAddress;
 
+/// An address for [`Client::new`], with settings for long-lived streams, each of which may be changed: a connection is tried
+/// for 5 s, and dead when a ping every 10 s is not answered within another 5 s.
+///
+/// # Errors
+/// When it is no URI.
+pub fn endpoint(uri: impl Into<bytes::Bytes>) -> Result<Endpoint, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(uri)?
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true);
+    Ok(endpoint)
+}
+
 /// Keeps one stream to any of several management servers that serve the same.
 #[derive(Debug)]
 pub struct Client {
@@ -37,8 +51,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// Tries the addresses in turn, from the first on, with pauses from 250 ms to 30 s between attempts. Keep-alive is
-    /// set on each: a connection is dead when a ping every 10 s is not answered within 5 s.
+    /// Tries the addresses in turn, from the first on, with pauses from 250 ms to 30 s between attempts; while it wants
+    /// nothing it tries none. They are taken as they are, but for the limit on a request ([`Self::answer_within`]): make them
+    /// with [`endpoint`], or set keep-alive, without which a dead connection is not noticed.
     ///
     /// # Errors
     /// When there is no address.
@@ -46,14 +61,6 @@ impl Client {
         if addresses.is_empty() {
             return Err(NoAddress);
         }
-        let keep = |endpoint: Endpoint| {
-            endpoint
-                .connect_timeout(Duration::from_secs(5))
-                .http2_keep_alive_interval(Duration::from_secs(10))
-                .keep_alive_timeout(Duration::from_secs(5))
-                .keep_alive_while_idle(true)
-        };
-        let addresses = addresses.into_iter().map(keep).collect();
         Ok(Self {
             addresses,
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(30)),
@@ -94,8 +101,7 @@ impl Client {
         for turn in (0..self.addresses.len()).cycle() {
             let address = self.addresses[turn].clone();
             self.state.close();
-            // The first requests will say it.
-            drop(self.wants.take_in(&mut self.state, handler));
+            self.until_wanting(handler).await;
             // The limit is on the response's head: what follows it may take for ever.
             let connecting = connect(address.clone().timeout(self.answer));
             match self.attempt(connecting, handler).await {
@@ -106,6 +112,18 @@ impl Client {
                 self.backoff.reset();
             }
             tokio::time::sleep(self.backoff.pause(rand::random())).await;
+        }
+    }
+
+    /// A stream without a request would be ended by the server, again and again.
+    async fn until_wanting(&mut self, handler: &mut (dyn Handler + Send)) {
+        loop {
+            // The first requests will say it.
+            drop(self.wants.take_in(&mut self.state, handler));
+            if !self.state.wants_nothing() {
+                return;
+            }
+            self.wants.changed().await;
         }
     }
 

@@ -149,7 +149,7 @@ fn client(lives: &[Duration], backoff: Backoff) -> (Client, Silent, mpsc::Unboun
     let (begun, begins) = mpsc::unbounded_channel();
     let server = Silent { lives: Arc::new(Mutex::new(lives.to_vec().into())), begun };
     let state = ClientState::new(Node::default()).watch("type", Names::All);
-    let client = Client::new(vec![Endpoint::from_static("http://server")], state).expect("an address");
+    let client = Client::new(vec![endpoint("http://server").expect("a URI")], state).expect("an address");
     (client.backoff(backoff), server, begins)
 }
 
@@ -185,6 +185,47 @@ async fn a_client_leaves_a_connection_that_nothing_goes_through_any_more() {
         next.expect("a stream") - first < life + Duration::from_secs(20),
         "a ping every 10 s, 5 s for its answer"
     );
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_takes_its_addresses_as_they_are() {
+    let life = Duration::from_secs(100);
+    let (_, server, mut begins) = client(&[], Backoff::new(Duration::from_secs(1), Duration::from_secs(1)));
+    let patient =
+        endpoint("http://server").expect("a URI").http2_keep_alive_interval(Duration::from_secs(3_600));
+    let patient = patient.connect_timeout(Duration::from_secs(77));
+    let state = ClientState::new(Node::default()).watch("type", Names::All);
+    let client = Client::new(vec![patient], state).expect("an address");
+    let running = tokio::spawn(async move {
+        let connect = |address: Endpoint| {
+            assert_eq!(address.get_connect_timeout(), Some(Duration::from_secs(77)));
+            connect(address, server.clone(), life)
+        };
+        client.run_over(&mut Nothing, connect).await;
+    });
+    let first = begins.recv().await.expect("a stream");
+    let next = tokio::time::timeout(life * 100, begins.recv()).await.expect("another one in time");
+    assert!(next.expect("a stream") - first >= Duration::from_secs(3_600), "no ping before");
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_wants_nothing_opens_no_stream_until_it_does() {
+    let (_, server, mut begins) = client(&[], Backoff::new(Duration::from_secs(1), Duration::from_secs(1)));
+    let state = ClientState::new(Node::default()).watch("type", Names::Only([].into()));
+    let client = Client::new(vec![endpoint("http://server").expect("a URI")], state).expect("an address");
+    let wants = client.wants();
+    let running = tokio::spawn(async move {
+        client.run_over(&mut Nothing, |address| connect(address, server.clone(), FOR_EVER)).await;
+    });
+    let none = tokio::time::timeout(Duration::from_secs(3_600), begins.recv()).await;
+    assert!(none.is_err(), "it has nothing to ask for");
+    wants.unsubscribe("type", ["never"]);
+    let none = tokio::time::timeout(Duration::from_secs(3_600), begins.recv()).await;
+    assert!(none.is_err(), "still nothing");
+    wants.subscribe("type", ["a"]);
+    tokio::time::timeout(Duration::from_secs(1), begins.recv()).await.expect("at once").expect("a stream");
     running.abort();
 }
 

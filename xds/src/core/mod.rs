@@ -2,6 +2,7 @@
 //! No clock, no lock, no task.
 
 mod client;
+mod cluster;
 mod event;
 mod hub;
 mod limits;
@@ -19,5 +20,5 @@ pub use client::{ClientState, Handler, Names};
 pub use event::{Answer, Exceeded, RequestError};
 pub use hub::{Hub, RejectedStatus, StreamId, TypeStatus};
 pub use limits::{Limits, Rate};
-pub use resource::{Change, Content, TypeUrl, Version};
+pub use resource::{Change, ChangeSet, Content, TypeUrl, Version};
 pub use wire::{Pieces, Response, Variant};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::wire;
+use super::order::Rank;
+use super::{cluster, wire};
 
 /// A resource type's URL, as `type.googleapis.com/envoy.config.cluster.v3.Cluster`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +29,12 @@ impl From<&str> for TypeUrl {
 impl From<String> for TypeUrl {
     fn from(url: String) -> Self {
         Self(url.into())
+    }
+}
+
+impl From<&Self> for TypeUrl {
+    fn from(url: &Self) -> Self {
+        url.clone()
     }
 }
 
@@ -112,12 +119,52 @@ impl Change {
     }
 }
 
+/// Changes that are taken in at once. Most are made of the changes alone: `Hub::apply` and the like take an array, a vector
+/// or any other iterator of them.
+///
+/// ```
+/// use zenvoy_xds::core::{Change, ChangeSet, Version};
+/// use zenvoy_xds::server::Server;
+///
+/// const CLUSTER: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+///
+/// # let encoded = Vec::new();
+/// let changes = ChangeSet::from([Change::set(CLUSTER, "a", encoded)]);
+/// Server::new().apply(changes.with_type_version(CLUSTER, Some(Version("42".into()))));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeSet {
+    /// Of resources, in order.
+    pub changes: Vec<Change>,
+    /// Of the versions of types; `None` is the hash again.
+    pub type_versions: Vec<(TypeUrl, Option<Version>)>,
+}
+
+impl ChangeSet {
+    /// Also names the version of a type from now on, instead of a hash of what a client is served of it; `None` returns to
+    /// the hash. In state of the world, a client that comes back with this version is taken to have all: name another one
+    /// with each change.
+    #[must_use]
+    pub fn with_type_version(mut self, type_url: impl Into<TypeUrl>, version: Option<Version>) -> Self {
+        self.type_versions.push((type_url.into(), version));
+        self
+    }
+}
+
+impl<I: IntoIterator<Item = Change>> From<I> for ChangeSet {
+    fn from(changes: I) -> Self {
+        Self { changes: changes.into_iter().collect(), type_versions: Vec::new() }
+    }
+}
+
 /// A resource as it is served.
 #[derive(Debug, Clone)]
 pub(super) struct Resource {
     pub(super) version: Version,
     /// Stands for name and version in hashes over sets.
     pub(super) mark: u128,
+    /// Of a cluster: the name of its endpoints, if that is not its own.
+    endpoints: Option<Arc<str>>,
     /// Shared by all responses.
     pub(super) encoded: Arc<wire::Encoded>,
 }
@@ -135,8 +182,17 @@ impl Resource {
             return None;
         }
         let version_mark = mark(name, &version.0);
+        let endpoints = match Rank::of(type_url) {
+            Rank::Clusters => cluster::endpoints_of(name, &content.bytes),
+            _ => None,
+        };
         let encoded = Arc::new(wire::Encoded::new(&type_url.0, name, &version.0, &content.bytes));
-        Some(Self { mark: version_mark, version, encoded })
+        Some(Self { mark: version_mark, version, endpoints, encoded })
+    }
+
+    /// Of a cluster that is called `name`: the name of its endpoints.
+    pub(super) fn endpoints<'a>(&'a self, name: &'a Arc<str>) -> &'a Arc<str> {
+        self.endpoints.as_ref().unwrap_or(name)
     }
 
     /// The encoded message.

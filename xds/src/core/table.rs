@@ -41,6 +41,8 @@ pub(super) struct Slot {
     pub(super) lingering: Option<Resource>,
     /// When it last changed, in the group's count of changes.
     pub(super) seq: u64,
+    /// When what is served came to exist, in whatever version.
+    pub(super) born: u64,
     /// The streams that ask for it by name.
     pub(super) named: Watchers,
     /// Streams that have not applied what is served now.
@@ -92,20 +94,24 @@ impl Table {
                 None
             }
         };
-        let id = known.unwrap_or_else(|| self.intern(name));
+        let id = known.unwrap_or_else(|| self.intern(name, seq));
         let slot = &mut self.slots[id as usize];
         let mark = slot.mark();
         self.sum = self.sum.wrapping_sub(mark).wrapping_add(new.as_ref().map_or(0, |new| new.mark));
         self.served = self.served + usize::from(new.is_some()) - usize::from(slot.resource.is_some());
         let old = std::mem::replace(&mut slot.resource, new);
         slot.seq = seq;
+        if old.is_none() {
+            slot.born = seq;
+        }
         let version = old.as_ref().map(|old| old.version.clone());
         slot.lingering = if slot.resource.is_none() { old } else { None };
         Some(Replaced { slot: id, version, mark })
     }
 
-    /// The slot of a name, made if need be.
-    pub(super) fn intern(&mut self, name: &str) -> SlotId {
+    /// The slot of a name, made if need be: what does not exist may have vanished as late as `seq`, the group's count of
+    /// changes.
+    pub(super) fn intern(&mut self, name: &str, seq: u64) -> SlotId {
         if let Some(slot) = self.by_name.get(name) {
             return *slot;
         }
@@ -114,7 +120,8 @@ impl Table {
             name: name.clone(),
             resource: None,
             lingering: None,
-            seq: 0,
+            seq,
+            born: seq,
             named: Watchers::default(),
             unsettled: 0,
         };

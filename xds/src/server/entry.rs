@@ -55,24 +55,32 @@ impl Entry {
     fn answered(&mut self, answer: Answer) {
         let Answer { type_url, nonce, count, resources, refusal } = answer;
         let after = self.sent.remove(&nonce).map_or(Duration::ZERO, |sent| sent.elapsed());
-        let (group, node) = (self.snapshot.group().clone(), self.node.clone());
+        let (group, node, stream) = (self.snapshot.group().clone(), self.node.clone(), self.stream);
         match refusal {
             None => {
                 debug!(node = &*node, %type_url, count, ?after, "ACK");
-                self.snapshot.tell(|| Event::Acked { group, node, type_url, resources, after });
+                self.snapshot.tell(|| Event::Acked { group, node, stream, type_url, resources, after });
             }
             Some(message) => {
                 let names = named(&resources);
                 // Quoted, so that a client's words stay on one line.
                 let refusal = message.as_str();
                 warn!(node = &*node, %type_url, count, names, refusal, ?after, "NACK");
-                self.snapshot.tell(|| Event::Nacked { group, node, type_url, resources, message, after });
+                self.snapshot.tell(|| Event::Nacked {
+                    group,
+                    node,
+                    stream,
+                    type_url,
+                    resources,
+                    message,
+                    after,
+                });
             }
         }
     }
 
     pub(super) fn poll(&mut self) -> Option<Response> {
-        let response = self.snapshot.poll(self.id)?;
+        let response = self.snapshot.poll(self.id, &self.node)?;
         self.sent.insert(response.nonce(), Instant::now());
         Some(response)
     }

@@ -16,6 +16,7 @@ mod status;
 mod sync;
 #[cfg(test)]
 mod threads;
+mod waits;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,10 +36,11 @@ pub use service::{
 };
 pub use snapshot::Snapshot;
 pub use status::{Event, StreamStatus};
+pub use waits::Outcome;
 
 pub use crate::core::{Limits, RejectedStatus, TypeStatus, Variant};
 
-use crate::core::{Change, TypeUrl, Version};
+use crate::core::{ChangeSet, TypeUrl, Version};
 use line::{Line, Lines};
 use room::Rooms;
 use sync::{Mutex, Notify, lock};
@@ -110,34 +112,35 @@ impl Server {
     }
 
     /// As [`Snapshot::apply`], for the default group.
-    pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
+    pub fn apply(&self, changes: impl Into<ChangeSet>) {
         self.snapshot(&Group::default()).apply(changes);
     }
 
     /// As [`Snapshot::replace_all`], for the default group.
-    pub fn replace_all(&self, changes: impl IntoIterator<Item = Change>) {
+    pub fn replace_all(&self, changes: impl Into<ChangeSet>) {
         self.snapshot(&Group::default()).replace_all(changes);
     }
 
     /// As [`Snapshot::offer_again`], for all groups.
-    pub fn offer_again(&self, type_url: &TypeUrl, name: &str) {
+    pub fn offer_again(&self, type_url: impl Into<TypeUrl>, name: &str) {
+        let type_url = type_url.into();
         let groups: Vec<Snapshot> = lock(&self.shared.groups).values().cloned().collect();
-        groups.iter().for_each(|snapshot| snapshot.offer_again(type_url, name));
+        groups.iter().for_each(|snapshot| snapshot.offer_again(&type_url, name));
     }
 
     /// As [`Snapshot::acked`], for the default group.
-    pub fn acked(&self, type_url: &TypeUrl, name: &str) -> Vec<(String, Option<Version>)> {
+    pub fn acked(&self, type_url: impl Into<TypeUrl>, name: &str) -> Vec<(String, Option<Version>)> {
         self.snapshot(&Group::default()).acked(type_url, name)
     }
 
     /// As [`Snapshot::until_acked`], for the default group.
-    pub async fn until_acked(&self, node: &str, type_url: &TypeUrl, name: &str) {
-        self.snapshot(&Group::default()).until_acked(node, type_url, name).await;
+    pub async fn until_acked(&self, node: &str, type_url: impl Into<TypeUrl>, name: &str) -> Outcome {
+        self.snapshot(&Group::default()).until_acked(node, type_url, name).await
     }
 
     /// As [`Snapshot::until_acked_by_all`], for the default group.
-    pub async fn until_acked_by_all(&self, type_url: &TypeUrl, name: &str) {
-        self.snapshot(&Group::default()).until_acked_by_all(type_url, name).await;
+    pub async fn until_acked_by_all(&self, type_url: impl Into<TypeUrl>, name: &str) -> Outcome {
+        self.snapshot(&Group::default()).until_acked_by_all(type_url, name).await
     }
 
     /// Events from now on, of all groups. A receiver that lags more than 1,024 events behind is told how many it lost.

@@ -10,9 +10,12 @@ use tonic::Status;
 use super::entry::Entry;
 use super::line::Line;
 use super::requests::Request;
-use super::sync::{Mutex, MutexGuard, Notify, lock};
-use super::{Event, Group, StreamStatus};
-use crate::core::{Answer, Change, Hub, Limits, RequestError, Response, StreamId, TypeUrl, Variant, Version};
+use super::sync::{Mutex, MutexGuard, lock};
+use super::waits::{Awaited, Wait, Waits};
+use super::{Event, Group, Outcome, StreamStatus};
+use crate::core::{
+    Answer, ChangeSet, Hub, Limits, RequestError, Response, StreamId, TypeUrl, Variant, Version,
+};
 
 /// The resources of one group. Clones share them.
 #[derive(Debug, Clone)]
@@ -25,20 +28,17 @@ struct Inner {
     group: Group,
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
-    /// For those who wait for all nodes.
-    any_answer: Notify,
 }
 
 #[derive(Debug)]
-struct State {
-    hub: Hub,
+pub(super) struct State {
+    pub(super) hub: Hub,
     lines: HashMap<StreamId, Arc<Line>>,
     /// There is something to serve, even if it is nothing.
     ready: bool,
     /// It is no longer served: whoever comes now comes too late.
     ended: bool,
-    /// For those who wait for one node.
-    waits: HashMap<Arc<str>, Arc<Notify>>,
+    pub(super) waits: Waits,
 }
 
 impl Snapshot {
@@ -50,34 +50,34 @@ impl Snapshot {
     ) -> Self {
         let ready = group == Group::default();
         let hub = Hub::new(limits, identifier);
-        let state =
-            Mutex::new(State { hub, lines: HashMap::new(), ready, ended: false, waits: HashMap::new() });
-        Self { inner: Arc::new(Inner { group, state, events, any_answer: Notify::default() }) }
+        let state = State { hub, lines: HashMap::new(), ready, ended: false, waits: Waits::default() };
+        Self { inner: Arc::new(Inner { group, state: Mutex::new(state), events }) }
     }
 
     /// Takes in changes, all at once. From any thread. The first time, even with no change at all, makes a group other
     /// than the default one ready: until then its clients are not answered.
-    pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
+    pub fn apply(&self, changes: impl Into<ChangeSet>) {
         self.change(changes, Hub::apply);
     }
 
     /// Makes `changes` all there is of a type: what is not among them is removed. Otherwise as [`Self::apply`].
-    pub fn replace(&self, type_url: &TypeUrl, changes: impl IntoIterator<Item = Change>) {
-        self.change(changes, |hub, changes| hub.replace(type_url, changes));
+    pub fn replace(&self, type_url: impl Into<TypeUrl>, changes: impl Into<ChangeSet>) {
+        let type_url = type_url.into();
+        self.change(changes, |hub, changes| hub.replace(&type_url, changes));
     }
 
     /// Makes `changes` all there is of every type: a whole snapshot, in one turn. Otherwise as [`Self::apply`].
-    pub fn replace_all(&self, changes: impl IntoIterator<Item = Change>) {
+    pub fn replace_all(&self, changes: impl Into<ChangeSet>) {
         self.change(changes, Hub::replace_all);
     }
 
     fn change(
         &self,
-        changes: impl IntoIterator<Item = Change>,
-        change: impl FnOnce(&mut Hub, Vec<Change>) -> Vec<StreamId>,
+        changes: impl Into<ChangeSet>,
+        change: impl FnOnce(&mut Hub, ChangeSet) -> Vec<StreamId>,
     ) {
         // Made before the lock is taken: the caller's iterator may take its time, and may look at what is served.
-        let changes: Vec<Change> = changes.into_iter().collect();
+        let changes: ChangeSet = changes.into();
         let woken: Vec<Arc<Line>> = {
             let mut state = self.lock();
             let woken = change(&mut state.hub, changes);
@@ -93,33 +93,28 @@ impl Snapshot {
     /// Sends a resource again to each client that has refused it as it is served now, and to no other. Without this it is
     /// sent again when it changes, or to a client that comes back: what was refused for a cause outside of it, as a
     /// listener whose port was in use, may be taken later. Whoever calls this again and again lets more and more time pass.
-    pub fn offer_again(&self, type_url: &TypeUrl, name: &str) {
+    pub fn offer_again(&self, type_url: impl Into<TypeUrl>, name: &str) {
+        let type_url = type_url.into();
         let woken: Vec<Arc<Line>> = {
             let mut state = self.lock();
-            let woken = state.hub.offer_again(type_url, name);
+            let woken = state.hub.offer_again(&type_url, name);
             woken.iter().filter_map(|id| state.lines.get(id).cloned()).collect()
         };
         woken.iter().for_each(|line| line.waker.wake());
     }
 
-    /// Names the version of a type instead of a hash of what is served of it (`None`: the hash again), from the next
-    /// response on. In state of the world a client that comes back with this version is taken to have everything.
-    pub fn set_type_version(&self, type_url: &TypeUrl, version: Option<Version>) {
-        self.lock().hub.set_type_version(type_url, version);
-    }
-
     /// What is served of a resource: its version and its encoded message.
-    pub fn get(&self, type_url: &TypeUrl, name: &str) -> Option<(Version, bytes::Bytes)> {
-        self.lock().hub.get(type_url, name)
+    pub fn get(&self, type_url: impl Into<TypeUrl>, name: &str) -> Option<(Version, bytes::Bytes)> {
+        self.lock().hub.get(&type_url.into(), name)
     }
 
     /// How many resources of a type are served.
-    pub fn len(&self, type_url: &TypeUrl) -> usize {
-        self.lock().hub.len(type_url)
+    pub fn len(&self, type_url: impl Into<TypeUrl>) -> usize {
+        self.lock().hub.len(&type_url.into())
     }
 
     /// Whether nothing of a type is served.
-    pub fn is_empty(&self, type_url: &TypeUrl) -> bool {
+    pub fn is_empty(&self, type_url: impl Into<TypeUrl>) -> bool {
         self.len(type_url) == 0
     }
 
@@ -130,46 +125,31 @@ impl Snapshot {
 
     /// The connected nodes, once for each stream, with the version of the resource that it has applied; `None`: nothing
     /// yet, or its removal.
-    pub fn acked(&self, type_url: &TypeUrl, name: &str) -> Vec<(String, Option<Version>)> {
-        let acked = self.lock().hub.acked(type_url, name);
+    pub fn acked(&self, type_url: impl Into<TypeUrl>, name: &str) -> Vec<(String, Option<Version>)> {
+        let acked = self.lock().hub.acked(&type_url.into(), name);
         acked.into_iter().map(|(node, version)| (node.to_string(), version)).collect()
     }
 
     /// Whether every stream of the node that subscribes to this resource has applied what is served of it now; false
     /// when there is no such stream. A removed resource counts when its removal was applied.
-    pub fn is_acked(&self, node: &str, type_url: &TypeUrl, name: &str) -> bool {
-        let state = self.lock();
-        state.hub.is_acked(node, type_url, name, state.hub.changed_at(type_url, name))
+    pub fn is_acked(&self, node: &str, type_url: impl Into<TypeUrl>, name: &str) -> bool {
+        let (state, type_url) = (self.lock(), type_url.into());
+        state.hub.is_acked(node, &type_url, name, state.hub.changed_at(&type_url, name))
     }
 
     /// Waits until every stream of the node that subscribes to this resource, and at least one, has applied what is
-    /// served of it at the time of the call, or something later. Cancel it by dropping; give it a deadline.
-    pub async fn until_acked(&self, node: &str, type_url: &TypeUrl, name: &str) {
-        let since = self.lock().hub.changed_at(type_url, name);
-        let wait = Wait::new(self, node);
-        loop {
-            let mut answered = std::pin::pin!(wait.notify.notified());
-            answered.as_mut().enable();
-            if self.lock().hub.is_acked(node, type_url, name, since) {
-                return;
-            }
-            answered.await;
-        }
+    /// served of it at the time of the call, or something later; or until one of them has refused it as it is served
+    /// then: whoever mends it waits again. Cancel it by dropping; give it a deadline.
+    pub async fn until_acked(&self, node: &str, type_url: impl Into<TypeUrl>, name: &str) -> Outcome {
+        let node = Some(node.into());
+        Wait::new(self, Awaited { type_url: type_url.into(), name: name.into(), node }).outcome().await
     }
 
     /// Waits until all streams that subscribe to this resource have applied what is served of it at the time of the
-    /// call, or something later; returns at once when there are none. Cancel it by dropping; give it a deadline: a
-    /// client that refuses it keeps it waiting until there is a version that it takes.
-    pub async fn until_acked_by_all(&self, type_url: &TypeUrl, name: &str) {
-        let since = self.lock().hub.changed_at(type_url, name);
-        loop {
-            let mut answered = std::pin::pin!(self.inner.any_answer.notified());
-            answered.as_mut().enable();
-            if self.lock().hub.is_acked_by_all(type_url, name, since) {
-                return;
-            }
-            answered.await;
-        }
+    /// call, or something later, or one of them has refused it as it is served then; returns at once when there are none.
+    /// Cancel it by dropping; give it a deadline.
+    pub async fn until_acked_by_all(&self, type_url: impl Into<TypeUrl>, name: &str) -> Outcome {
+        Wait::new(self, Awaited { type_url: type_url.into(), name: name.into(), node: None }).outcome().await
     }
 
     /// The streams that are served this group.
@@ -233,33 +213,33 @@ impl Snapshot {
         let mut state = self.lock();
         state.hub.close(id);
         state.lines.remove(&id);
-        self.look_again(&state, node);
+        state.waits.moved(node, state.hub.moved());
     }
 
     pub(super) fn request(
         &self,
         id: StreamId,
-        node: &str,
+        node: &Arc<str>,
         request: Request,
     ) -> Result<Option<Answer>, RequestError> {
-        let list = self.inner.events.receiver_count() > 0;
         let mut state = self.lock();
+        let list = self.inner.events.receiver_count() > 0 || !state.waits.is_empty();
         let answer = request.hand_to(&mut state.hub, id, list);
-        self.look_again(&state, node);
+        if let Ok(Some(answer)) = &answer {
+            state.waits.answered(node, answer);
+        }
+        state.waits.moved(node, state.hub.moved());
         answer
     }
 
-    pub(super) fn poll(&self, id: StreamId) -> Option<Response> {
+    pub(super) fn poll(&self, id: StreamId, node: &str) -> Option<Response> {
         let mut state = self.lock();
-        if state.ready { state.hub.poll(id) } else { None }
-    }
-
-    /// Something that a node did may be what someone waits for.
-    fn look_again(&self, state: &State, node: &str) {
-        if let Some(notify) = state.waits.get(node) {
-            notify.notify_waiters();
+        if !state.ready {
+            return None;
         }
-        self.inner.any_answer.notify_waiters();
+        let response = state.hub.poll(id);
+        state.waits.moved(node, state.hub.moved());
+        response
     }
 
     pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
@@ -269,35 +249,11 @@ impl Snapshot {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.inner.state)
     }
 }
 
 fn no_longer_served() -> Status {
     Status::unavailable("the group of this node is no longer served: reconnect")
-}
-
-/// Someone waits for a node; forgotten when dropped.
-struct Wait<'a> {
-    snapshot: &'a Snapshot,
-    node: &'a str,
-    notify: Arc<Notify>,
-}
-
-impl<'a> Wait<'a> {
-    fn new(snapshot: &'a Snapshot, node: &'a str) -> Self {
-        let notify = snapshot.lock().waits.entry(node.into()).or_default().clone();
-        Self { snapshot, node, notify }
-    }
-}
-
-impl Drop for Wait<'_> {
-    fn drop(&mut self) {
-        let mut state = self.snapshot.lock();
-        // One is the map's, one is this one's.
-        if Arc::strong_count(&self.notify) == 2 {
-            state.waits.remove(self.node);
-        }
-    }
 }

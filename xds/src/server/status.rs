@@ -34,6 +34,8 @@ pub enum Event {
         group: Group,
         /// Its node's id.
         node: Arc<str>,
+        /// As in [`Event::Connected`].
+        stream: u64,
         /// The type.
         type_url: TypeUrl,
         /// What the response held; `None` is a removal.
@@ -47,6 +49,8 @@ pub enum Event {
         group: Group,
         /// Its node's id.
         node: Arc<str>,
+        /// As in [`Event::Connected`].
+        stream: u64,
         /// The type.
         type_url: TypeUrl,
         /// What the response held; `None` is a removal.

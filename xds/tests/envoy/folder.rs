@@ -125,7 +125,18 @@ async fn breaks() {
 
     // What is no YAML: nothing of the folder is changed, also not by the other file.
     served.write("routes.yaml", "virtual_hosts: [");
-    served.says(&["nothing is changed", "routes.yaml", "neither YAML nor JSON"]).await;
+    let said = served.says(&["nothing is changed", "routes.yaml", "neither YAML nor JSON"]).await;
+    assert!(said.contains("line 1"), "it says where: {said}");
+    // Mended to what was there before: nothing is to be sent, and that all is well is said.
+    served.write("routes.yaml", &routes("served from a folder"));
+    served.says(&["all files can be taken in again"]).await;
+    now("served from a folder").await;
+    served.write("routes.yaml", "virtual_hosts: {");
+    until::some("another complaint", async || {
+        let said = served.log().into_iter().filter(|line| line.contains("nothing is changed")).count();
+        (said == 2).then_some(())
+    })
+    .await;
     let other = "resources: []";
     served.write("other.yaml", other);
     now("served from a folder").await;
@@ -161,6 +172,8 @@ async fn breaks() {
     let (status, log) = served.end().await;
     assert!(status.success(), "{status}");
     assert!(log.iter().any(|line| line.contains("disconnected")), "the stream ended before the process");
+    let whole = |line: &String| line.contains(" INFO ") || line.contains(" WARN ");
+    assert!(log.iter().all(whole), "each event is one line: {log:#?}");
     now("mended thrice").await;
 }
 

@@ -20,7 +20,7 @@ async fn answers(word: &str) {
 }
 
 async fn acked(server: &Server, type_url: &str, name: &str) {
-    until::done("Envoy's ACK", server.until_acked("node", &type_url.into(), name)).await;
+    until::applied(server.until_acked("node", type_url, name)).await;
 }
 
 async fn lives(mode: Mode) {

@@ -19,7 +19,7 @@ const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr
 const OTHER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 10_001);
 
 async fn acked(server: &Server, type_url: &str, name: &str) {
-    until::done("Envoy's ACK", server.until_acked("node", &type_url.into(), name)).await;
+    until::applied(server.until_acked("node", type_url, name)).await;
 }
 
 async fn more(load: &Load) {

@@ -9,6 +9,8 @@ mod net;
 mod parts;
 mod process;
 mod resources;
+mod returning;
 mod runtime;
 mod secrets;
 mod until;
+mod warming;

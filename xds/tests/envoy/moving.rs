@@ -3,8 +3,6 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
-
 use zenvoy_xds::core::Change;
 use zenvoy_xds::server::{Event, Server, Variant};
 
@@ -106,7 +104,7 @@ async fn comes_to_another(mode: Mode, envoy: &Envoy, server: Server, coming: imp
     })
     .await;
     for (type_url, name) in [(CDS, "a"), (EDS, "a"), (LDS, "listener"), (RDS, "routes")] {
-        until::done("to be known", server.until_acked("node", &type_url.into(), name)).await;
+        until::applied(server.until_acked("node", type_url, name)).await;
     }
     let seen = load.good();
     until::some("requests", async || (load.good() > seen + 10).then_some(())).await;
@@ -148,17 +146,11 @@ async fn restarts(mode: Mode) {
     let envoy = Envoy::start(mode, "node", &[replica.address]);
     until::some("an answer", async || get(HTTP, "/").await).await;
     for (type_url, name) in [(CDS, "a"), (EDS, "a"), (LDS, "listener"), (RDS, "routes")] {
-        until::done("an ACK", replica.server.until_acked("node", &type_url.into(), name)).await;
+        until::applied(replica.server.until_acked("node", type_url, name)).await;
     }
     let server = Server::new();
     fill(&server, mode, at, true);
-    comes_to_another(mode, &envoy, server.clone(), async || {
-        let address = replica.address;
-        drop(replica);
-        until::some("the address", async || TcpListener::bind(address).await.ok()).await;
-        Replica::at(address, server).await
-    })
-    .await;
+    comes_to_another(mode, &envoy, server.clone(), async || replica.restarted(server).await).await;
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use zenvoy_xds::server::{Server, incoming, transport};
 
 use crate::process::get;
+use crate::until;
 
 /// A replica: a server and its listener. Its end ends the connections too, as that of a process would.
 pub(crate) struct Replica {
@@ -22,6 +23,14 @@ pub(crate) struct Replica {
 impl Replica {
     pub(crate) async fn start() -> Self {
         Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), Server::new()).await
+    }
+
+    /// Ends, and comes back at the same address with what `server` serves.
+    pub(crate) async fn restarted(self, server: Server) -> Self {
+        let address = self.address;
+        drop(self);
+        until::some("the address", async || TcpListener::bind(address).await.ok()).await;
+        Self::at(address, server).await
     }
 
     /// At an address that one which was stopped has left.

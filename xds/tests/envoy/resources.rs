@@ -56,7 +56,12 @@ fn address(at: SocketAddr) -> Address {
 
 /// A cluster whose endpoints come by EDS; `timeout_s` is what a change changes.
 pub(crate) fn cluster(mode: Mode, name: &str, timeout_s: i64) -> Change {
-    let config = EdsClusterConfig { eds_config: Some(mode.source()), ..Default::default() };
+    cluster_of(mode, name, "", timeout_s)
+}
+
+/// A cluster whose endpoints come under the name of `service`, or of its own when that is empty.
+pub(crate) fn cluster_of(mode: Mode, name: &str, service: &str, timeout_s: i64) -> Change {
+    let config = EdsClusterConfig { eds_config: Some(mode.source()), service_name: service.into() };
     let message = Cluster {
         name: name.into(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),

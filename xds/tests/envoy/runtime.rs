@@ -59,7 +59,7 @@ async fn follows(mode: Mode) {
     answers("one").await;
     for (percent, word) in [(100.0, "two"), (0.0, "one")] {
         server.apply([layer(percent)]);
-        until::done("Envoy's ACK", server.until_acked("node", &RTDS.into(), "layer")).await;
+        until::applied(server.until_acked("node", RTDS, "layer")).await;
         answers(word).await;
     }
 }

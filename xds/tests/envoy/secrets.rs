@@ -102,7 +102,7 @@ async fn changes(mode: Mode) {
     let _envoy = Envoy::start(mode, "node", &[replica.address]);
     until::some("an answer with the first certificate", async || get(&old).await).await;
     server.apply([secret(&new.certificate, &new.key)]);
-    until::done("Envoy's ACK", server.until_acked("node", &SDS.into(), "secret")).await;
+    until::applied(server.until_acked("node", SDS, "secret")).await;
     until::some("an answer with the second certificate", async || get(&new).await).await;
     assert!(get(&old).await.is_none(), "the first certificate is gone");
 

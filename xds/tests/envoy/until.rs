@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use zenvoy_xds::server::Outcome;
+
 /// Tries until there is a result. The pause between two tries only spares the processor.
 ///
 /// # Panics
@@ -28,4 +30,12 @@ pub(crate) async fn done<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(result) => result,
         Err(_) => panic!("not within 60 s: {what}"),
     }
+}
+
+/// Waits until the Envoy has applied something.
+///
+/// # Panics
+/// After 60 seconds, or when it has refused it.
+pub(crate) async fn applied(acked: impl Future<Output = Outcome>) {
+    assert_eq!(done("Envoy's ACK", acked).await, Outcome::Applied);
 }

@@ -1,6 +1,6 @@
 //! A client of the incremental variant.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::BytesMut;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
@@ -8,61 +8,75 @@ use envoy_types::pb::google::rpc::Status;
 use prost::Message;
 use zenvoy_xds::core::{Hub, StreamId, Variant, Version};
 
-use crate::world::{KINDS, Model, Wanted, is_bad};
+use crate::resources::{CLUSTERS, KINDS, is_bad, is_full, kind_of};
+use crate::world::{Habits, Model, Wanted};
 
 pub(crate) struct DeltaClient {
-    /// Applies the good resources of a response that it refuses, as Envoy does with clusters.
-    partial: bool,
-    wanted: [Wanted; 3],
-    /// This stream has asked for the type.
-    asked: [bool; 3],
-    has: [BTreeMap<String, String>; 3],
-    requests: VecDeque<DeltaDiscoveryRequest>,
+    habits: Habits,
+    kinds: [Kind; 4],
+    requests: VecDeque<(usize, DeltaDiscoveryRequest)>,
     responses: VecDeque<DeltaDiscoveryResponse>,
+    lost: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct Kind {
+    wanted: Wanted,
+    /// This stream has asked for it.
+    asked: bool,
+    /// It has asked for everything by naming nothing.
+    legacy: bool,
+    has: BTreeMap<String, Vec<u8>>,
 }
 
 impl DeltaClient {
-    pub(crate) fn new(partial: bool) -> Self {
+    pub(crate) fn new(habits: Habits) -> Self {
         Self {
-            partial,
-            wanted: Default::default(),
-            asked: [false; 3],
-            has: Default::default(),
+            habits,
+            kinds: Default::default(),
             requests: VecDeque::new(),
             responses: VecDeque::new(),
+            lost: BTreeSet::new(),
         }
     }
 
     fn request(&mut self, kind: usize, subscribe: Vec<String>, unsubscribe: Vec<String>) {
-        let first = !std::mem::replace(&mut self.asked[kind], true);
-        let has = &self.has[kind];
-        self.requests.push_back(DeltaDiscoveryRequest {
-            type_url: KINDS[kind].into(),
+        let state = &mut self.kinds[kind];
+        let first = !std::mem::replace(&mut state.asked, true);
+        let has = state.has.iter().filter(|_| first);
+        let request = DeltaDiscoveryRequest {
             resource_names_subscribe: subscribe,
             resource_names_unsubscribe: unsubscribe,
-            initial_resource_versions: if first {
-                has.clone().into_iter().collect()
-            } else {
-                Default::default()
-            },
-            ..DeltaDiscoveryRequest::default()
-        });
+            initial_resource_versions: has
+                .map(|(name, content)| (name.clone(), Version::of(content).to_string()))
+                .collect(),
+            ..self.about(kind)
+        };
+        self.requests.push_back((kind, request));
     }
 
-    fn apply(&mut self, response: &DeltaDiscoveryResponse) -> bool {
-        let kind = KINDS.iter().position(|kind| *kind == response.type_url).expect("a known type");
-        let content = |at: usize| response.resources[at].resource.as_ref().expect("content").value.as_slice();
-        let bad = (0..response.resources.len()).any(|at| is_bad(content(at)));
-        if bad && !self.partial {
+    fn about(&self, kind: usize) -> DeltaDiscoveryRequest {
+        let type_url = if self.habits.separate { String::new() } else { KINDS[kind].into() };
+        DeltaDiscoveryRequest { type_url, ..DeltaDiscoveryRequest::default() }
+    }
+
+    fn apply(&mut self, kind: usize, response: &DeltaDiscoveryResponse) -> bool {
+        let content = |at: usize| response.resources[at].resource.as_ref().expect("content").value.clone();
+        let bad = (0..response.resources.len()).any(|at| is_bad(&content(at)));
+        if bad && !self.habits.partial {
             return false;
         }
+        let Kind { wanted, has, .. } = &mut self.kinds[kind];
         for (at, resource) in response.resources.iter().enumerate() {
-            if !is_bad(content(at)) && self.wanted[kind].wants(&resource.name) {
-                self.has[kind].insert(resource.name.clone(), resource.version.clone());
+            assert_eq!(resource.version, Version::of(&content(at)).to_string());
+            if !is_bad(&content(at)) && wanted.wants(&resource.name) {
+                has.insert(resource.name.clone(), content(at));
             }
         }
         for name in &response.removed_resources {
-            self.has[kind].remove(name);
+            if has.remove(name).is_some() && kind == CLUSTERS {
+                self.lost.insert(name.clone());
+            }
         }
         !bad
     }
@@ -73,44 +87,61 @@ impl Model for DeltaClient {
         Variant::Delta
     }
 
-    fn want(&mut self, kind: usize, wanted: Wanted) {
-        let old = std::mem::replace(&mut self.wanted[kind], wanted.clone());
+    fn habits(&self) -> Habits {
+        self.habits
+    }
+
+    fn want(&mut self, kind: usize, wanted: Wanted) -> bool {
+        let may_name_nothing = self.habits.legacy && is_full(kind);
+        let state = &mut self.kinds[kind];
+        let old = std::mem::replace(&mut state.wanted, wanted.clone());
         let mut subscribe: Vec<String> = wanted.names.difference(&old.names).cloned().collect();
         let mut unsubscribe: Vec<String> = old.names.difference(&wanted.names).cloned().collect();
-        if wanted.everything && !old.everything {
+        let begins = wanted.everything && !old.everything;
+        let legacy = begins && may_name_nothing && !state.asked && wanted.names.is_empty();
+        if begins && !legacy {
             subscribe.push("*".into());
         }
-        if old.everything && !wanted.everything {
+        if state.legacy && wanted.everything && !subscribe.is_empty() {
+            // Names alone would be all that is wanted.
+            subscribe.push("*".into());
+        }
+        let ends_by_names = state.legacy && !subscribe.is_empty();
+        if old.everything && !wanted.everything && !ends_by_names {
             unsubscribe.push("*".into());
         }
-        if !subscribe.is_empty() || !unsubscribe.is_empty() {
-            self.has[kind].retain(|name, _| wanted.wants(name));
+        state.legacy = legacy || (state.legacy && wanted.everything && subscribe.is_empty());
+        if legacy || !subscribe.is_empty() || !unsubscribe.is_empty() {
+            state.has.retain(|name, _| wanted.wants(name));
             self.request(kind, subscribe, unsubscribe);
         }
+        true
     }
 
     fn open(&mut self) {
         self.requests.clear();
         self.responses.clear();
-        self.asked = [false; 3];
-        for kind in 0..3 {
-            let wanted = self.wanted[kind].clone();
-            let everything = wanted.everything.then(|| "*".to_owned());
-            let names: Vec<String> = wanted.names.into_iter().chain(everything).collect();
-            if !names.is_empty() {
-                self.request(kind, names, Vec::new());
+        for kind in 0..KINDS.len() {
+            let legacy = self.habits.legacy && is_full(kind);
+            let state = &mut self.kinds[kind];
+            state.asked = false;
+            let Wanted { everything, names } = state.wanted.clone();
+            state.legacy = legacy && everything && names.is_empty();
+            let star = (everything && !state.legacy).then(|| "*".to_owned());
+            if everything || !names.is_empty() {
+                self.request(kind, names.into_iter().chain(star).collect(), Vec::new());
             }
         }
     }
 
-    fn hear(&mut self, hub: &mut Hub, id: StreamId) -> bool {
-        let Some(request) = self.requests.pop_front() else { return false };
-        hub.delta(id, request, true).expect("a good request");
+    fn hear(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
+        let Some((kind, request)) = self.requests.pop_front() else { return false };
+        hub.delta(streams[kind], request, true).expect("a good request");
         true
     }
 
-    fn send(&mut self, hub: &mut Hub, id: StreamId) -> bool {
-        let Some(response) = hub.poll(id) else { return false };
+    fn send(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
+        let Some(response) = streams.iter().find_map(|stream| hub.poll(*stream)) else { return false };
         let mut bytes = BytesMut::new();
         response.into_pieces().for_each(|piece| bytes.extend_from_slice(&piece));
         self.responses.push_back(DeltaDiscoveryResponse::decode(bytes.freeze()).expect("a response"));
@@ -118,29 +149,28 @@ impl Model for DeltaClient {
     }
 
     fn read(&mut self) -> bool {
+        self.lost.clear();
         let Some(response) = self.responses.pop_front() else { return false };
-        let good = self.apply(&response);
-        self.requests.push_back(DeltaDiscoveryRequest {
-            type_url: response.type_url,
+        let kind = kind_of(&response.type_url);
+        let good = self.apply(kind, &response);
+        let answer = DeltaDiscoveryRequest {
             response_nonce: response.nonce,
             error_detail: (!good).then(Status::default),
-            ..DeltaDiscoveryRequest::default()
-        });
+            ..self.about(kind)
+        };
+        self.requests.push_back((kind, answer));
         true
     }
 
-    fn check(&self, kind: usize, served: &BTreeMap<String, Vec<u8>>) {
-        let wanted = &self.wanted[kind];
-        for (name, content) in served {
-            let has = self.has[kind].get(name);
-            if !wanted.wants(name) {
-                assert_eq!(has, None, "{name} is not wanted");
-            } else if !is_bad(content) {
-                assert_eq!(has, Some(&Version::of(content).to_string()), "{name} is wanted");
-            }
-        }
-        for name in self.has[kind].keys() {
-            assert!(served.contains_key(name), "{name} is not served");
-        }
+    fn is_quiet(&self) -> bool {
+        self.requests.is_empty() && self.responses.is_empty()
+    }
+
+    fn holds(&self, kind: usize) -> &BTreeMap<String, Vec<u8>> {
+        &self.kinds[kind].has
+    }
+
+    fn lost(&self) -> &BTreeSet<String> {
+        &self.lost
     }
 }

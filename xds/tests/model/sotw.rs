@@ -8,45 +8,78 @@ use envoy_types::pb::google::rpc::Status;
 use prost::Message;
 use zenvoy_xds::core::{Hub, StreamId, Variant};
 
-use crate::world::{KINDS, Model, Wanted, is_bad, name_of};
+use crate::resources::{CLUSTERS, KINDS, is_bad, is_full, kind_of, name_of};
+use crate::world::{Habits, Model, Wanted};
 
 pub(crate) struct SotwClient {
-    /// Applies the good resources of a response that it refuses, as Envoy does with clusters.
-    partial: bool,
-    kinds: [Kind; 3],
-    requests: VecDeque<DiscoveryRequest>,
+    habits: Habits,
+    kinds: [Kind; 4],
+    requests: VecDeque<(usize, DiscoveryRequest)>,
     responses: VecDeque<DiscoveryResponse>,
+    lost: BTreeSet<String>,
 }
 
 #[derive(Default)]
 struct Kind {
     wanted: Wanted,
+    /// This stream has asked for it.
     asked: bool,
+    /// It asks for everything by naming nothing.
+    legacy: bool,
     has: BTreeMap<String, Vec<u8>>,
-    /// The last accepted version. A client that has dropped something since must not come back with it, for it may ask
-    /// for the same again before the server has heard of it.
+    /// The last accepted version, as long as it stands for what it has: a client that has dropped something since, or has
+    /// taken parts of a response that it refused, must not come back with it.
     version: String,
     /// Of the last response on this stream.
     nonce: String,
 }
 
+impl Kind {
+    /// Takes in a response; whether it took all of it.
+    fn apply(&mut self, full: bool, partial: bool, contents: Vec<Vec<u8>>, version: String) -> bool {
+        let bad = contents.iter().any(|content| is_bad(content));
+        if bad && !partial {
+            return false;
+        }
+        let kept = contents.iter().all(|content| self.wanted.wants(&name_of(content)));
+        let names: BTreeSet<String> = contents.iter().map(|content| name_of(content)).collect();
+        self.has.retain(|name, _| !full || names.contains(name));
+        for content in contents.into_iter().filter(|content| !is_bad(content)) {
+            if self.wanted.wants(&name_of(&content)) {
+                self.has.insert(name_of(&content), content);
+            }
+        }
+        self.version = if kept && !bad { version } else { String::new() };
+        !bad
+    }
+}
+
 impl SotwClient {
-    pub(crate) fn new(partial: bool) -> Self {
-        Self { partial, kinds: Default::default(), requests: VecDeque::new(), responses: VecDeque::new() }
+    pub(crate) fn new(habits: Habits) -> Self {
+        Self {
+            habits,
+            kinds: Default::default(),
+            requests: VecDeque::new(),
+            responses: VecDeque::new(),
+            lost: BTreeSet::new(),
+        }
     }
 
     fn request(&mut self, kind: usize, error_detail: Option<Status>) {
         let state = &mut self.kinds[kind];
-        state.asked = true;
-        let everything = state.wanted.everything.then(|| "*".to_owned());
-        self.requests.push_back(DiscoveryRequest {
-            type_url: KINDS[kind].into(),
+        let may_name_nothing = self.habits.legacy && is_full(kind) && state.wanted.names.is_empty();
+        let first = !std::mem::replace(&mut state.asked, true);
+        state.legacy = state.wanted.everything && may_name_nothing && (first || state.legacy);
+        let everything = (state.wanted.everything && !state.legacy).then(|| "*".to_owned());
+        let request = DiscoveryRequest {
+            type_url: if self.habits.separate { String::new() } else { KINDS[kind].into() },
             resource_names: state.wanted.names.iter().cloned().chain(everything).collect(),
             version_info: state.version.clone(),
             response_nonce: state.nonce.clone(),
             error_detail,
             ..DiscoveryRequest::default()
-        });
+        };
+        self.requests.push_back((kind, request));
     }
 }
 
@@ -55,25 +88,34 @@ impl Model for SotwClient {
         Variant::StateOfTheWorld
     }
 
-    fn want(&mut self, kind: usize, wanted: Wanted) {
+    fn habits(&self) -> Habits {
+        self.habits
+    }
+
+    fn want(&mut self, kind: usize, wanted: Wanted) -> bool {
         let state = &mut self.kinds[kind];
+        if state.legacy && wanted == Wanted::default() {
+            return false; // Naming nothing is what it does already.
+        }
         let old = std::mem::replace(&mut state.wanted, wanted.clone());
         if old == wanted {
-            return;
+            return true;
         }
         if old.everything && !wanted.everything || old.names.difference(&wanted.names).next().is_some() {
             state.version.clear();
         }
         state.has.retain(|name, _| wanted.wants(name));
         self.request(kind, None);
+        true
     }
 
     fn open(&mut self) {
         self.requests.clear();
         self.responses.clear();
-        for kind in 0..3 {
+        for kind in 0..KINDS.len() {
             let state = &mut self.kinds[kind];
             state.asked = false;
+            state.legacy = false;
             state.nonce.clear();
             if state.wanted != Wanted::default() {
                 self.request(kind, None);
@@ -81,14 +123,14 @@ impl Model for SotwClient {
         }
     }
 
-    fn hear(&mut self, hub: &mut Hub, id: StreamId) -> bool {
-        let Some(request) = self.requests.pop_front() else { return false };
-        hub.sotw(id, request, true).expect("a good request");
+    fn hear(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
+        let Some((kind, request)) = self.requests.pop_front() else { return false };
+        hub.sotw(streams[kind], request, true).expect("a good request");
         true
     }
 
-    fn send(&mut self, hub: &mut Hub, id: StreamId) -> bool {
-        let Some(response) = hub.poll(id) else { return false };
+    fn send(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
+        let Some(response) = streams.iter().find_map(|stream| hub.poll(*stream)) else { return false };
         let mut bytes = BytesMut::new();
         response.into_pieces().for_each(|piece| bytes.extend_from_slice(&piece));
         self.responses.push_back(DiscoveryResponse::decode(bytes.freeze()).expect("a response"));
@@ -96,45 +138,32 @@ impl Model for SotwClient {
     }
 
     fn read(&mut self) -> bool {
+        self.lost.clear();
         let Some(response) = self.responses.pop_front() else { return false };
-        let kind = KINDS.iter().position(|kind| *kind == response.type_url).expect("a known type");
+        let kind = kind_of(&response.type_url);
         let state = &mut self.kinds[kind];
+        let before: BTreeSet<String> = state.has.keys().cloned().collect();
         state.nonce = response.nonce;
-        let contents: Vec<Vec<u8>> = response.resources.into_iter().map(|any| any.value).collect();
-        let bad = contents.iter().any(|content| is_bad(content));
-        let kept = contents.iter().all(|content| state.wanted.wants(&name_of(content)));
-        if !bad || self.partial {
-            let full = kind == 0 || state.wanted.everything;
-            let names: BTreeSet<String> = contents.iter().map(|content| name_of(content)).collect();
-            state.has.retain(|name, _| !full || names.contains(name));
-            for content in contents.into_iter().filter(|content| !is_bad(content)) {
-                if state.wanted.wants(&name_of(&content)) {
-                    state.has.insert(name_of(&content), content);
-                }
-            }
+        // Of the other kinds a response may be a part, whatever is asked for meanwhile: nothing is taken to be gone.
+        let full = is_full(kind);
+        let contents = response.resources.into_iter().map(|any| any.value).collect();
+        let good = state.apply(full, self.habits.partial, contents, response.version_info);
+        if kind == CLUSTERS {
+            self.lost = before.into_iter().filter(|name| !state.has.contains_key(name)).collect();
         }
-        if !bad {
-            state.version = if kept { response.version_info } else { String::new() };
-        }
-        self.request(kind, bad.then(Status::default));
+        self.request(kind, (!good).then(Status::default));
         true
     }
 
-    fn check(&self, kind: usize, served: &BTreeMap<String, Vec<u8>>) {
-        let Kind { wanted, has, .. } = &self.kinds[kind];
-        let full = kind == 0 || wanted.everything;
-        let any_bad = served.iter().any(|(name, content)| wanted.wants(name) && is_bad(content));
-        if full && any_bad && !self.partial {
-            return; // It refuses every full state.
-        }
-        for (name, content) in served {
-            if !wanted.wants(name) {
-                assert_eq!(has.get(name), None, "{name} is not wanted");
-            } else if !is_bad(content) {
-                assert_eq!(has.get(name), Some(content), "{name} is wanted");
-            }
-        }
-        // A removal cannot be told but by a full state.
-        assert!(!full || has.keys().all(|name| served.contains_key(name)), "something is not served");
+    fn is_quiet(&self) -> bool {
+        self.requests.is_empty() && self.responses.is_empty()
+    }
+
+    fn holds(&self, kind: usize) -> &BTreeMap<String, Vec<u8>> {
+        &self.kinds[kind].has
+    }
+
+    fn lost(&self) -> &BTreeSet<String> {
+        &self.lost
     }
 }

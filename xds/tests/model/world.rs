@@ -1,29 +1,13 @@
-//! Two replicas, four clients, and the wires between them, on which requests and responses wait to be delivered.
+//! Two replicas, their clients, and the wires between them, on which requests and responses wait to be delivered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zenvoy_xds::core::{Change, Hub, Limits, StreamId, Variant};
+use zenvoy_xds::core::{Hub, Limits, StreamId, Variant};
 
+use crate::check;
 use crate::delta::DeltaClient;
+use crate::resources::{KINDS, NAMES, Served};
 use crate::sotw::SotwClient;
-
-pub(crate) const KINDS: [&str; 3] = [
-    "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-    "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-    "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-];
-
-pub(crate) const CLIENTS: usize = 4;
-
-/// Clients refuse this content.
-pub(crate) fn is_bad(content: &[u8]) -> bool {
-    content.ends_with(b"=0")
-}
-
-/// The name of a resource, by its content.
-pub(crate) fn name_of(content: &[u8]) -> String {
-    String::from_utf8_lossy(content).split('=').next().unwrap_or_default().to_owned()
-}
 
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
@@ -37,6 +21,12 @@ pub(crate) enum Step {
         kind: usize,
         name: usize,
     },
+    /// Wants these names from now on, as bits.
+    Names {
+        client: usize,
+        kind: usize,
+        names: u8,
+    },
     Everything {
         client: usize,
         kind: usize,
@@ -45,12 +35,22 @@ pub(crate) enum Step {
         client: usize,
         kind: usize,
     },
-    /// Content 0 is refused by clients.
+    /// Sets a resource, or removes it.
     Change {
         replica: usize,
         kind: usize,
         name: usize,
         content: Option<u8>,
+    },
+    /// As [`Step::Change`], of several at once.
+    Changes {
+        replica: usize,
+        kind: usize,
+        contents: [Option<Option<u8>>; NAMES],
+    },
+    /// The other replica comes to serve what this one serves.
+    Same {
+        from: usize,
     },
     /// The server may send one response to the client.
     Send {
@@ -64,7 +64,16 @@ pub(crate) enum Step {
     Read {
         client: usize,
     },
-    /// The client's stream breaks; it comes back to this replica.
+    /// All three, in turn.
+    RoundTrips {
+        client: usize,
+        times: usize,
+    },
+    /// Until there is nothing more to say.
+    Rest {
+        client: usize,
+    },
+    /// The client's streams break; it comes back to this replica.
     Move {
         client: usize,
         replica: usize,
@@ -84,50 +93,96 @@ impl Wanted {
     }
 }
 
+/// How a client speaks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Habits {
+    /// Applies the good resources of a response that it refuses, as Envoy does with clusters.
+    pub(crate) partial: bool,
+    /// Asks for everything by a first request without names, where that means everything.
+    pub(crate) legacy: bool,
+    /// Has a stream of its own for each type, on which it does not name the type.
+    pub(crate) separate: bool,
+}
+
 /// A client of either variant, at its end of the wire.
 pub(crate) trait Model {
     fn variant(&self) -> Variant;
-    /// What it wants has changed.
-    fn want(&mut self, kind: usize, wanted: Wanted);
-    /// A new stream begins.
+    fn habits(&self) -> Habits;
+    /// What it wants has changed; `false`: it cannot say so.
+    fn want(&mut self, kind: usize, wanted: Wanted) -> bool;
+    /// New streams begin.
     fn open(&mut self);
-    /// The server takes in the next request, if there is one.
-    fn hear(&mut self, hub: &mut Hub, id: StreamId) -> bool;
+    /// The server takes in the next request, if there is one. One stream of each kind, which may be the same.
+    fn hear(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool;
     /// The server sends, if it has something to say.
-    fn send(&mut self, hub: &mut Hub, id: StreamId) -> bool;
+    fn send(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool;
     /// The client takes in the next response, if there is one.
     fn read(&mut self) -> bool;
-    /// Whether it holds what it should, given what is served.
-    fn check(&self, kind: usize, served: &BTreeMap<String, Vec<u8>>);
+    /// Nothing is on its way in either direction.
+    fn is_quiet(&self) -> bool;
+    /// The contents that it holds, by name.
+    fn holds(&self, kind: usize) -> &BTreeMap<String, Vec<u8>>;
+    /// The clusters that the last response took from it.
+    fn lost(&self) -> &BTreeSet<String>;
 }
 
-struct Client {
-    model: Box<dyn Model>,
-    wanted: [Wanted; 3],
-    replica: usize,
-    id: StreamId,
+pub(crate) struct Client {
+    pub(crate) model: Box<dyn Model>,
+    pub(crate) node: String,
+    pub(crate) wanted: [Wanted; 4],
+    pub(crate) replica: usize,
+    /// It has been on another stream before.
+    pub(crate) moved: bool,
+    pub(crate) streams: [StreamId; 4],
+}
+
+impl Client {
+    fn new(number: usize, model: Box<dyn Model>, hub: &mut Hub) -> Self {
+        let node = format!("node-{number}");
+        let streams = open(hub, &node, &*model);
+        Self { model, node, wanted: Default::default(), replica: 0, moved: false, streams }
+    }
+
+    fn close(&self, hub: &mut Hub) {
+        let streams: BTreeSet<StreamId> = self.streams.into();
+        streams.into_iter().for_each(|stream| hub.close(stream));
+    }
+}
+
+fn open(hub: &mut Hub, node: &str, model: &dyn Model) -> [StreamId; 4] {
+    let mut open = |service: Option<&str>| {
+        hub.open(node.into(), model.variant(), service.map(Into::into)).expect("room")
+    };
+    if model.habits().separate { KINDS.map(|kind| open(Some(kind))) } else { [open(None); 4] }
+}
+
+pub(crate) const CLIENTS: usize = 8;
+
+fn models() -> [Box<dyn Model>; CLIENTS] {
+    let habits = |partial, legacy, separate| Habits { partial, legacy, separate };
+    [
+        Box::new(DeltaClient::new(habits(false, false, false))),
+        Box::new(DeltaClient::new(habits(true, false, false))),
+        Box::new(DeltaClient::new(habits(false, true, false))),
+        Box::new(DeltaClient::new(habits(true, false, true))),
+        Box::new(SotwClient::new(habits(false, false, false))),
+        Box::new(SotwClient::new(habits(true, false, false))),
+        Box::new(SotwClient::new(habits(false, true, false))),
+        Box::new(SotwClient::new(habits(true, false, true))),
+    ]
 }
 
 pub(crate) struct World {
-    hubs: [Hub; 2],
-    served: [[BTreeMap<String, Vec<u8>>; 3]; 2],
-    clients: Vec<Client>,
+    pub(crate) hubs: [Hub; 2],
+    pub(crate) served: [Served; 2],
+    pub(crate) clients: Vec<Client>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let mut hubs = [(); 2].map(|()| Hub::new(Limits::default(), String::new()));
-        let models: [Box<dyn Model>; CLIENTS] = [
-            Box::new(DeltaClient::new(false)),
-            Box::new(DeltaClient::new(true)),
-            Box::new(SotwClient::new(false)),
-            Box::new(SotwClient::new(true)),
-        ];
-        let clients = models.into_iter().enumerate().map(|(n, model)| {
-            let id = hubs[0].open(format!("node-{n}").into(), model.variant(), None).expect("room");
-            Client { model, wanted: Default::default(), replica: 0, id }
-        });
-        let clients = clients.collect();
+        let clients = models().into_iter().enumerate();
+        let clients = clients.map(|(number, model)| Client::new(number, model, &mut hubs[0])).collect();
         Self { hubs, served: Default::default(), clients }
     }
 
@@ -143,108 +198,111 @@ impl World {
                     wanted.names.remove(&format!("r{name}"));
                 });
             }
-            Step::Everything { client, kind } => {
-                self.want(client, kind, |wanted| wanted.everything = true);
+            Step::Names { client, kind, names } => {
+                let names = (0..NAMES).filter(|name| names & (1 << name) != 0);
+                self.want(client, kind, |wanted| {
+                    wanted.names = names.map(|name| format!("r{name}")).collect();
+                });
             }
+            Step::Everything { client, kind } => self.want(client, kind, |wanted| wanted.everything = true),
             Step::NotEverything { client, kind } => {
                 self.want(client, kind, |wanted| wanted.everything = false);
             }
             Step::Change { replica, kind, name, content } => {
-                let content = content.map(|content| format!("r{name}={content}").into_bytes());
-                self.change(replica, kind, &format!("r{name}"), content);
+                self.change(replica, kind, vec![(format!("r{name}"), content)]);
             }
-            Step::Send { client } => {
-                let Client { model, replica, id, .. } = &mut self.clients[client];
-                model.send(&mut self.hubs[*replica], *id);
+            Step::Changes { replica, kind, contents } => {
+                let updates = contents.into_iter().enumerate();
+                let updates = updates.filter_map(|(name, content)| Some((format!("r{name}"), content?)));
+                self.change(replica, kind, updates.collect());
             }
-            Step::Hear { client } => {
-                let Client { model, replica, id, .. } = &mut self.clients[client];
-                model.hear(&mut self.hubs[*replica], *id);
-            }
-            Step::Read { client } => {
-                self.clients[client].model.read();
-            }
-            Step::Move { client, replica } => {
-                let moving = &mut self.clients[client];
-                self.hubs[moving.replica].close(moving.id);
-                let node = format!("node-{client}").into();
-                moving.replica = replica;
-                moving.id = self.hubs[replica].open(node, moving.model.variant(), None).expect("room");
-                moving.model.open();
-            }
+            Step::Same { from } => self.same(from),
+            Step::Send { client } => self.deliver_some(client, [false, true, false], 1),
+            Step::Hear { client } => self.deliver_some(client, [true, false, false], 1),
+            Step::Read { client } => self.deliver_some(client, [false, false, true], 1),
+            Step::RoundTrips { client, times } => self.deliver_some(client, [true; 3], times),
+            Step::Rest { client } => self.rest(client),
+            Step::Move { client, replica } => self.move_to(client, replica),
         }
     }
 
     fn want(&mut self, client: usize, kind: usize, change: impl FnOnce(&mut Wanted)) {
         let Client { model, wanted, .. } = &mut self.clients[client];
-        change(&mut wanted[kind]);
-        model.want(kind, wanted[kind].clone());
-    }
-
-    fn change(&mut self, replica: usize, kind: usize, name: &str, content: Option<Vec<u8>>) {
-        match content {
-            Some(content) => {
-                self.served[replica][kind].insert(name.to_owned(), content.clone());
-                self.hubs[replica].apply([Change::set(KINDS[kind], name, content)]);
-            }
-            None => {
-                self.served[replica][kind].remove(name);
-                self.hubs[replica].apply([Change::remove(KINDS[kind], name)]);
-            }
+        let mut new = wanted[kind].clone();
+        change(&mut new);
+        if model.want(kind, new.clone()) {
+            wanted[kind] = new;
         }
     }
 
-    /// The replicas come to serve the same, and everything that is on its way arrives. Bad routes are mended: clusters are
-    /// kept for as long as routes that were refused may need them.
+    fn change(&mut self, replica: usize, kind: usize, updates: Vec<(String, Option<u8>)>) {
+        let changes = self.served[replica].change(kind, updates);
+        self.hubs[replica].apply(changes);
+    }
+
+    fn same(&mut self, from: usize) {
+        let whole = self.served[from].clone().replace(&mut self.served[1 - from]);
+        self.hubs[1 - from].replace_all(whole);
+    }
+
+    fn move_to(&mut self, client: usize, replica: usize) {
+        let moving = &mut self.clients[client];
+        moving.close(&mut self.hubs[moving.replica]);
+        moving.replica = replica;
+        moving.moved = true;
+        moving.streams = open(&mut self.hubs[replica], &moving.node, &*moving.model);
+        moving.model.open();
+    }
+
+    fn deliver_some(&mut self, client: usize, what: [bool; 3], times: usize) {
+        for _ in 0..times {
+            self.deliver(client, what);
+        }
+    }
+
+    /// Whether anything moved of what is to: requests to the server, responses on the wire, responses to the client.
+    fn deliver(&mut self, client: usize, [heard, sent, read]: [bool; 3]) -> bool {
+        let Client { model, replica, streams, .. } = &mut self.clients[client];
+        let hub = &mut self.hubs[*replica];
+        let mut moved = heard && model.hear(hub, streams);
+        moved |= sent && model.send(hub, streams);
+        let taken = read && model.read();
+        let client = &self.clients[client];
+        if taken {
+            check::breaks_nothing(client, &self.served[client.replica]);
+        }
+        check::holds_what_it_acknowledged(client, &self.hubs[client.replica], &self.served[client.replica]);
+        moved | taken
+    }
+
+    fn rest(&mut self, client: usize) {
+        let quiet = (0..10_000).any(|_| !self.deliver(client, [true; 3]));
+        assert!(quiet, "it never ends");
+    }
+
+    /// The replicas come to serve the same, and everything that is on its way arrives. Bad routes and listeners are mended:
+    /// clusters are kept for as long as those that were refused may need them.
     pub(crate) fn settle(&mut self) {
-        let bad = self.served[0][2].iter().filter(|(_, content)| is_bad(content));
-        let bad: Vec<String> = bad.map(|(name, _)| name.clone()).collect();
-        for name in bad {
-            self.change(0, 2, &name, Some(format!("{name}=9").into_bytes()));
-        }
-        let target = self.served[0].clone();
-        for (kind, served) in target.iter().enumerate() {
-            let names: BTreeSet<String> = served.keys().chain(self.served[1][kind].keys()).cloned().collect();
-            for name in names {
-                self.change(1, kind, &name, served.get(&name).cloned());
-            }
-        }
-        for _ in 0..10_000 {
-            let mut moved = false;
-            for Client { model, replica, id, .. } in &mut self.clients {
-                let hub = &mut self.hubs[*replica];
-                moved |= model.hear(hub, *id);
-                moved |= model.send(hub, *id);
-                moved |= model.read();
-            }
-            if !moved {
-                return;
-            }
-        }
-        panic!("it never ends");
+        let mended = self.served[0].mend();
+        self.hubs[0].apply(mended);
+        self.same(0);
+        (0..CLIENTS).for_each(|client| self.rest(client));
     }
 
     pub(crate) fn check(&self) {
-        for Client { model, replica, id, .. } in &self.clients {
-            let unsettled: usize = self.hubs[*replica].types(*id).iter().map(|status| status.unsettled).sum();
-            assert_eq!(unsettled, 0, "something still waits to be sent");
-            for (kind, served) in self.served[*replica].iter().enumerate() {
-                model.check(kind, served);
-            }
+        for client in &self.clients {
+            check::is_done(client, &self.hubs[client.replica], &self.served[client.replica]);
         }
     }
 
     /// All clients leave and all content goes.
     pub(crate) fn end(mut self) {
-        for Client { replica, id, .. } in self.clients.drain(..) {
-            self.hubs[replica].close(id);
+        for client in std::mem::take(&mut self.clients) {
+            client.close(&mut self.hubs[client.replica]);
         }
-        for replica in 0..2 {
-            for kind in 0..3 {
-                let names: Vec<String> = self.served[replica][kind].keys().cloned().collect();
-                names.iter().for_each(|name| self.change(replica, kind, name, None));
-            }
-            assert!(self.hubs[replica].is_empty(), "state of the dead is kept");
+        for mut hub in self.hubs {
+            hub.replace_all([]);
+            assert!(hub.is_empty(), "state of the dead is kept");
         }
     }
 }

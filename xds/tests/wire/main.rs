@@ -2,6 +2,7 @@
 
 mod acknowledgement;
 mod admission;
+mod certificates;
 mod client;
 mod drain;
 mod limits;

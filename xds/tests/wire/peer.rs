@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::service::Routes;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 use zenvoy_xds::core::Change;
@@ -67,12 +67,20 @@ where
     R: Message + Default + 'static,
 {
     pub(crate) async fn connect(server: SocketAddr, path: &str, first: Option<Q>) -> Result<Self, Status> {
+        let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
+        Self::over(endpoint.connect().await.expect("connect"), server, path, first).await
+    }
+
+    async fn over(
+        channel: Channel,
+        server: SocketAddr,
+        path: &str,
+        first: Option<Q>,
+    ) -> Result<Self, Status> {
         let (requests, receiver) = mpsc::channel(64);
         if let Some(first) = first {
             requests.send(first).await.expect("room");
         }
-        let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
-        let channel = endpoint.connect().await.expect("connect");
         let mut client = Grpc::new(channel).max_decoding_message_size(LARGEST);
         client.ready().await.expect("ready");
         let path = path.parse::<PathAndQuery>().expect("a path");
@@ -121,8 +129,15 @@ pub(crate) fn delta(type_url: &str, names: &[&str]) -> DeltaDiscoveryRequest {
 impl Delta {
     /// Opens an aggregated stream as `node` that asks for all clusters.
     pub(crate) async fn open(server: SocketAddr, id: &str) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{server}")).expect("an address");
+        let channel = endpoint.connect().await.expect("connect");
+        Self::open_over(channel, server, id).await.expect("a stream")
+    }
+
+    /// As [`Self::open`], over a connection.
+    pub(crate) async fn open_over(channel: Channel, server: SocketAddr, id: &str) -> Result<Self, Status> {
         let first = DeltaDiscoveryRequest { node: node(id), ..delta(CDS, &[]) };
-        Self::connect(server, ADS, Some(first)).await.expect("a stream")
+        Self::over(channel, server, ADS, Some(first)).await
     }
 
     /// Opens an aggregated stream that says nothing yet.

@@ -109,10 +109,10 @@ async fn changes_may_be_made_of_what_is_served_while_they_are_applied() {
     server.apply([set("a", "1")]);
     let snapshot = server.snapshot(&Group::default());
     server.apply(["b", "c"].into_iter().map(|name| {
-        let (_, content) = snapshot.get(&CDS.into(), "a").expect("served");
+        let (_, content) = snapshot.get(CDS, "a").expect("served");
         Change::set(CDS, name, content)
     }));
-    assert_eq!(snapshot.len(&CDS.into()), 3);
+    assert_eq!(snapshot.len(CDS), 3);
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn groups_may_be_made_first_and_filled_later() {
     let [one, two] = ["one", "two"].map(|name| server.snapshot(&Group::new(name)));
     one.apply([set("a", "1")]);
     two.apply([]);
-    assert_eq!(server.snapshot(&Group::new("one")).len(&CDS.into()), 1);
+    assert_eq!(server.snapshot(&Group::new("one")).len(CDS), 1);
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ async fn others_go_on_while_one_client_does_not_read_and_it_is_then_sent_only_th
         server.apply([set("a", &large(letter))]);
         let response = quick.next().await.expect("sent");
         quick.answer(&response, None).await;
-        soon(server.until_acked("quick", &CDS.into(), "a")).await;
+        assert!(soon(server.until_acked("quick", CDS, "a")).await.is_applied());
     }
     let mut seen = Vec::new();
     while seen.last() != Some(&b'4') {
@@ -50,7 +50,7 @@ async fn others_go_on_while_one_client_does_not_read_and_it_is_then_sent_only_th
         slow.answer(&response, None).await;
     }
     assert_eq!(seen.len(), 2, "what was on its way, and the newest: {seen:?}");
-    soon(server.until_acked_by_all(&CDS.into(), "a")).await;
+    assert!(soon(server.until_acked_by_all(CDS, "a")).await.is_applied());
 }
 
 #[tokio::test]

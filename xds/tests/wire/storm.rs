@@ -47,7 +47,7 @@ async fn a_storm_of_reconnects_leaves_only_who_stays() {
     }
     server.apply([set("last", "1")]);
     let _stays = soon(reader).await.expect("it stands");
-    soon(server.until_acked_by_all(&CDS.into(), "last")).await;
+    assert!(soon(server.until_acked_by_all(CDS, "last")).await.is_applied());
     let mut events = server.subscribe();
     while server.streams().len() > 1 {
         soon(events.recv()).await.expect("another one has gone");

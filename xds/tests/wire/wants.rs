@@ -81,7 +81,7 @@ async fn names_come_and_go_while_the_client_runs_and_outlive_its_stream() {
     soon(seen.wait_for(|kept| of_endpoints(kept) == [("b", "1")])).await.expect("the first is given up");
     one.apply([endpoints("a", "2"), endpoints("missing", "1")]);
     soon(seen.wait_for(|kept| of_endpoints(kept) == [("b", "1"), ("missing", "1")])).await.expect("no a");
-    soon(one.until_acked("node", &EDS.into(), "missing")).await;
+    assert!(soon(one.until_acked("node", EDS, "missing")).await.is_applied());
     let names: usize = one.streams()[0].types.iter().map(|status| status.names).sum();
     assert_eq!(names, 2, "the server knows what is wanted");
 

@@ -83,6 +83,12 @@ impl ClientState {
         self
     }
 
+    /// Whether a stream would have nothing to ask for: a server ends one on which no request comes.
+    pub fn wants_nothing(&self) -> bool {
+        let nothing = |watch: &Watch| matches!(&watch.names, Names::Only(names) if names.is_empty());
+        self.types.values().all(nothing)
+    }
+
     /// There is no stream any more.
     pub fn close(&mut self) {
         self.introduced = false;

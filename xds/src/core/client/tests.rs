@@ -117,6 +117,7 @@ fn a_refusal_of_very_many_resources_stays_short() {
 fn names_come_and_go_while_a_stream_is_open() {
     let (mut state, mut kept) = (ClientState::new(node()).watch(CDS, only(&[])), Kept::default());
     assert!(state.open().is_empty(), "an empty first request would ask for everything");
+    assert!(state.wants_nothing());
     let more = state.change(&CDS.into(), &["a".into(), "b".into()], &[]).expect("a request");
     assert_eq!((more.node.is_some(), more.resource_names_subscribe), (true, vec!["a".into(), "b".into()]));
     state.on_response(response(&[("a", "1"), ("b", "1"), ("stray", "1")], &[]), &mut kept);
@@ -135,6 +136,7 @@ fn a_type_is_watched_from_the_first_name_on_and_on_later_streams_too() {
     assert_eq!(state.change(&CDS.into(), &[], &["a".into()]), None);
     let first = state.change(&CDS.into(), &["a".into()], &[]).expect("a request");
     assert!(first.node.is_some(), "the first of the stream");
+    assert!(!state.wants_nothing());
     let again = state.open().remove(0);
     assert_eq!((again.type_url.as_str(), again.resource_names_subscribe), (CDS, vec!["a".to_owned()]));
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Hub, StreamId};
 use crate::core::resource::{TypeUrl, Version};
 use crate::core::stream::Stream;
+use crate::core::subscription::Subscription;
 use crate::core::table::Table;
 use crate::core::wire::Variant;
 
@@ -53,6 +54,7 @@ impl Hub {
     /// or something later; false when there is no such stream. A removal counts as applied when its client said so.
     pub fn is_acked(&self, node: &str, type_url: &TypeUrl, name: &str, since: u64) -> bool {
         let slot = self.tables.get(type_url).and_then(|table| table.find(name));
+        let exists = self.exists(type_url, name);
         let keys = self.by_node.get(node).into_iter().flatten();
         let subscriptions = keys.filter_map(|key| self.streams[*key as usize].subscription(type_url));
         let mut any = false;
@@ -62,6 +64,7 @@ impl Hub {
                 Some(slot) if !subscription.has_applied(slot, since) => return false,
                 // There is no slot: nobody asks for the name, and nobody has yet to be told that it is gone.
                 None if !subscription.is_wildcard() => continue,
+                _ if !exists && subscription.may_have_unsaid() => return false,
                 _ => any = true,
             }
         }
@@ -71,6 +74,9 @@ impl Hub {
     /// Whether all streams that subscribe to this resource have applied what was served of it at `since`, or something
     /// later. One look, unless it has changed since then and not all have applied that.
     pub fn is_acked_by_all(&self, type_url: &TypeUrl, name: &str, since: u64) -> bool {
+        if !self.exists(type_url, name) && self.may_have_unsaid(type_url, name) {
+            return false;
+        }
         let Some((slot, entry)) = self.tables.get(type_url).and_then(|table| {
             let slot = table.find(name)?;
             Some((slot, table.slot(slot)))
@@ -84,6 +90,51 @@ impl Hub {
         subscriptions
             .filter(|subscription| subscription.wants(slot))
             .all(|subscription| subscription.has_applied(slot, since))
+    }
+
+    fn exists(&self, type_url: &TypeUrl, name: &str) -> bool {
+        let table = self.tables.get(type_url);
+        table.is_some_and(|table| table.find(name).is_some_and(|slot| table.slot(slot).resource.is_some()))
+    }
+
+    /// Whether any client that is to have it if it exists may have it though it does not, and has yet to be told.
+    fn may_have_unsaid(&self, type_url: &TypeUrl, name: &str) -> bool {
+        let Some(table) = self.tables.get(type_url) else { return false };
+        let slot = table.find(name);
+        let wants = |one: &Subscription| slot.map_or(one.is_wildcard(), |slot| one.wants(slot));
+        let subscriptions = self.streams.iter().filter_map(|(_, stream)| stream.subscription(type_url));
+        subscriptions.into_iter().any(|one| one.may_have_unsaid() && wants(one))
+    }
+
+    /// The types of which the last request, poll or end of a stream settled something otherwise than by an answer: who waits
+    /// for [`Self::is_acked`] or [`Self::is_acked_by_all`] looks again after this, and after an [`Answer`](crate::core::Answer)
+    /// about the resource.
+    pub fn moved(&self) -> &[TypeUrl] {
+        &self.moved
+    }
+
+    /// A client that has refused the resource as it is served now, so that it is not sent it again: its node, of `node` alone
+    /// if that is given, and its words.
+    pub fn refusal(
+        &self,
+        node: Option<&str>,
+        type_url: &TypeUrl,
+        name: &str,
+    ) -> Option<(Arc<str>, Arc<str>)> {
+        let table = self.tables.get(type_url)?;
+        let slot = table.find(name)?;
+        let served = table.slot(slot).version();
+        let refused = |stream: &Stream| {
+            let refused = stream.subscription(type_url)?.refusal(slot)?;
+            (refused.version.as_ref() == served).then(|| (stream.node.clone(), refused.message.clone()))
+        };
+        match node {
+            Some(node) => {
+                let keys = self.by_node.get(node).into_iter().flatten();
+                keys.into_iter().find_map(|key| refused(&self.streams[*key as usize]))
+            }
+            None => self.streams.iter().find_map(|(_, stream)| refused(stream)),
+        }
     }
 
     /// The nodes of all streams, each with the version of the resource it has applied; `None`: nothing, or not known.

@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::event::{Answer, Exceeded, RequestError};
 use super::limits::Limits;
-use super::resource::{Change, TypeUrl, Version};
+use super::resource::{Change, ChangeSet, TypeUrl};
 use super::stream::{Around, Stream, Tables};
 use super::table::{Replaced, StreamKey, Table};
 use super::wire::{Response, Variant};
@@ -24,30 +24,41 @@ pub use look::{RejectedStatus, TypeStatus};
 pub struct StreamId(StreamKey);
 
 /// What a group serves and to whom.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hub {
     tables: Tables,
     streams: Slab<Stream>,
     by_node: HashMap<Arc<str>, Vec<StreamKey>>,
-    /// Counts the changes; all of one [`Hub::apply`] are one.
+    /// Counts the changes, from 1 on; all of one [`Hub::apply`] are one.
     seq: u64,
     limits: Limits,
     identifier: String,
     encoded: u64,
+    moved: Vec<TypeUrl>,
 }
 
 impl Hub {
     /// Nothing to serve and no streams. `identifier` names this server in responses; may be empty.
     pub fn new(limits: Limits, identifier: String) -> Self {
-        Self { limits, identifier, ..Self::default() }
+        Self {
+            tables: Tables::new(),
+            streams: Slab::new(),
+            by_node: HashMap::new(),
+            seq: 1,
+            limits,
+            identifier,
+            encoded: 0,
+            moved: Vec::new(),
+        }
     }
 
     /// Takes in changes, all at once. Returns the streams that have something to say since and had nothing before.
-    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<StreamId> {
+    pub fn apply(&mut self, changes: impl Into<ChangeSet>) -> Vec<StreamId> {
+        let ChangeSet { changes, type_versions } = changes.into();
         self.seq += 1;
         let mut woken = Vec::new();
         for Change { type_url, name, content } in changes {
-            let table = self.tables.entry(type_url.clone()).or_insert_with(|| Table::new(type_url.clone()));
+            let table = table_of(&mut self.tables, &type_url);
             let set = content.is_some();
             if let Some(replaced) = table.change(&name, content, self.seq) {
                 self.encoded += u64::from(set);
@@ -58,28 +69,31 @@ impl Hub {
                 self.tables.remove(&type_url);
             }
         }
+        for (type_url, version) in type_versions {
+            let table = table_of(&mut self.tables, &type_url);
+            table.set_version(version);
+            if table.is_unused() {
+                self.tables.remove(&type_url);
+            }
+        }
         woken
     }
 
     /// Makes `changes` all there is of a type: what is not among them is removed. Otherwise as [`Self::apply`]; changes
     /// of another type are taken in as they are.
-    pub fn replace(
-        &mut self,
-        type_url: &TypeUrl,
-        changes: impl IntoIterator<Item = Change>,
-    ) -> Vec<StreamId> {
-        self.replace_where(|table| table.type_url == *type_url, changes.into_iter().collect())
+    pub fn replace(&mut self, type_url: &TypeUrl, changes: impl Into<ChangeSet>) -> Vec<StreamId> {
+        self.replace_where(|table| table.type_url == *type_url, changes.into())
     }
 
     /// Makes `changes` all there is of every type: a whole snapshot. Otherwise as [`Self::apply`].
-    pub fn replace_all(&mut self, changes: impl IntoIterator<Item = Change>) -> Vec<StreamId> {
-        self.replace_where(|_| true, changes.into_iter().collect())
+    pub fn replace_all(&mut self, changes: impl Into<ChangeSet>) -> Vec<StreamId> {
+        self.replace_where(|_| true, changes.into())
     }
 
     /// Also removes what is served in these tables and not named.
-    fn replace_where(&mut self, these: impl Fn(&Table) -> bool, mut changes: Vec<Change>) -> Vec<StreamId> {
+    fn replace_where(&mut self, these: impl Fn(&Table) -> bool, mut set: ChangeSet) -> Vec<StreamId> {
         let named: HashSet<(&TypeUrl, &str)> =
-            changes.iter().map(|change| (&change.type_url, &*change.name)).collect();
+            set.changes.iter().map(|change| (&change.type_url, &*change.name)).collect();
         let served = self
             .tables
             .values()
@@ -88,8 +102,8 @@ impl Hub {
         let gone = served.filter(|(type_url, name)| !named.contains(&(*type_url, &***name)));
         let gone: Vec<Change> =
             gone.map(|(type_url, name)| Change::remove(type_url.clone(), name.clone())).collect();
-        changes.extend(gone);
-        self.apply(changes)
+        set.changes.extend(gone);
+        self.apply(set)
     }
 
     /// Sends a resource again to each stream that has refused it as it is served now: what was refused may be taken later,
@@ -108,16 +122,6 @@ impl Hub {
             }
         }
         woken
-    }
-
-    /// Names the version of a type from the next response on, instead of a hash of what a client is served of it. `None`
-    /// returns to the hash. A client that comes back with this version in state of the world is taken to have all.
-    pub fn set_type_version(&mut self, type_url: &TypeUrl, version: Option<Version>) {
-        let table = self.tables.entry(type_url.clone()).or_insert_with(|| Table::new(type_url.clone()));
-        table.set_version(version);
-        if table.is_unused() {
-            self.tables.remove(type_url);
-        }
     }
 
     /// A stream begins. `service` is the type of a single-type service.
@@ -151,7 +155,8 @@ impl Hub {
                 self.by_node.remove(&stream.node);
             }
         }
-        stream.close(&mut self.tables);
+        self.moved.clear();
+        stream.close(&mut self.tables, &mut self.moved);
     }
 
     /// Takes in a request of a delta stream; says what it answered, if anything. `list`: with names also if an ACK.
@@ -193,14 +198,21 @@ impl Hub {
     }
 
     fn stream(&mut self, id: StreamId) -> (Option<&mut Stream>, Around<'_>) {
+        self.moved.clear();
         let around = Around {
             tables: &mut self.tables,
             limits: &self.limits,
             seq: self.seq,
             identifier: &self.identifier,
+            moved: &mut self.moved,
         };
         (self.streams.get_mut(id.0 as usize), around)
     }
+}
+
+/// The table of a type, made if need be.
+fn table_of<'a>(tables: &'a mut Tables, type_url: &TypeUrl) -> &'a mut Table {
+    tables.entry(type_url.clone()).or_insert_with(|| Table::new(type_url.clone()))
 }
 
 /// Tells those who subscribe to a changed resource.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
-use super::{Around, Stream, answer, control_plane, words};
+use super::{Around, Stream, answer, control_plane, note_moved, words};
 use crate::core::event::{Answer, RequestError};
 use crate::core::order::{self, Rank};
 use crate::core::resource::Version;
@@ -28,11 +28,11 @@ impl Stream {
         }
         let first = self.subscribe(around.tables, &type_url);
         let known = if first { known } else { HashMap::new() };
-        let key = self.key;
-        let (Some(table), Some(subscription)) = (
-            around.tables.get_mut(&type_url),
-            self.subscription_mut(&(Rank::of(&type_url), type_url.clone())),
-        ) else {
+        let (key, seq) = (self.key, around.seq);
+        let kind = (Rank::of(&type_url), type_url.clone());
+        let (Some(table), Some(subscription)) =
+            (around.tables.get_mut(&type_url), self.subscription_mut(&kind))
+        else {
             return Ok(None);
         };
         let nonce = request.response_nonce.parse().unwrap_or(0);
@@ -46,19 +46,21 @@ impl Stream {
         if everything || legacy {
             subscription.unanswered |= !subscription.is_wildcard();
             let wildcard = if everything { Wildcard::Asked } else { Wildcard::Legacy };
-            subscription.want_all(table, key, wildcard, &known);
+            subscription.want_all(table, key, wildcard, &known, seq);
         }
         if subscription.is_new() && known.is_empty() {
-            subscription.want_first(table, key, subscribe.iter().map(String::as_str));
+            subscription.want_first(table, key, subscribe.iter().map(String::as_str), seq);
         } else {
             for name in subscribe.iter().filter(|name| *name != "*") {
-                subscription.want(table, key, name, known.get(name).map(String::as_str));
+                subscription.want(table, key, name, known.get(name).map(String::as_str), seq);
             }
         }
         if !subscribe.is_empty() && subscription.wildcard == Wildcard::Legacy {
             subscription.unwant_all(table, key);
         }
         unsubscribe(subscription, table, key, &request.resource_names_unsubscribe);
+        note_moved(subscription, &type_url, around.moved);
+        self.answered |= answered.is_some();
         if first {
             self.endpoints_asked(&type_url, !known.is_empty(), around.tables);
         }

@@ -2,6 +2,7 @@
 
 mod delta;
 mod sotw;
+mod turns;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::limits::Limits;
 use super::order::{self, Rank};
 use super::resource::TypeUrl;
 use super::subscription::{Answered, Manner, Subscription};
-use super::table::{SlotId, StreamKey, Table};
+use super::table::{StreamKey, Table};
 use super::wire::{Response, Variant};
 
 /// So much of a client's words is kept, in bytes.
@@ -30,6 +31,8 @@ pub(super) struct Around<'a> {
     pub(super) seq: u64,
     /// Names itself in responses; may be empty.
     pub(super) identifier: &'a str,
+    /// The types of which something was settled without an answer.
+    pub(super) moved: &'a mut Vec<TypeUrl>,
 }
 
 #[derive(Debug)]
@@ -40,10 +43,12 @@ pub(super) struct Stream {
     /// The type of a single-type service.
     service: Option<TypeUrl>,
     types: BTreeMap<(Rank, TypeUrl), Subscription>,
-    /// Clusters of the first response, as long as no endpoints are subscribed to: a client that comes back with endpoints
-    /// may ask for them after its clusters have changed.
+    /// The endpoints of the clusters of the first response, as long as none are subscribed to: a client that comes back with
+    /// endpoints may ask for them after its clusters have changed.
     unfed: Vec<Arc<str>>,
     nonces: u64,
+    /// The client has answered a response, so that it has asked for all types of which it had something when it came.
+    answered: bool,
     /// It is to be polled; the caller has been told.
     pub(super) woken: bool,
 }
@@ -58,6 +63,7 @@ impl Stream {
             types: BTreeMap::new(),
             unfed: Vec::new(),
             nonces: 0,
+            answered: false,
             woken: false,
         }
     }
@@ -120,7 +126,7 @@ impl Stream {
         if self.must_wait(key, around.tables) {
             return None;
         }
-        let may_remove = self.may_remove(key, around.tables, around.limits);
+        let removal = self.removal(key, around.tables, around.limits);
         let manner = self.manner(key);
         let has_endpoints = self.types.keys().any(|(rank, _)| *rank == Rank::Endpoints);
         let subscription = self.types.get_mut(key)?;
@@ -130,7 +136,9 @@ impl Stream {
             subscription.park();
             return None;
         }
-        let taken = subscription.take(table, manner, may_remove)?;
+        let taken = subscription.take(table, manner, removal);
+        note_moved(subscription, &key.1, around.moved);
+        let taken = taken?;
         self.nonces += 1;
         let response = match self.variant {
             Variant::Delta => delta::response(subscription, table, &taken, self.nonces, around.identifier),
@@ -140,7 +148,7 @@ impl Stream {
         };
         let is_first = subscription.nonce() == 0;
         let changed = match key.0 {
-            Rank::Clusters if has_endpoints || is_first => served_names(table, &taken.told),
+            Rank::Clusters if has_endpoints || is_first => turns::endpoints_of(table, &taken.told),
             _ => Vec::new(),
         };
         subscription.sent(self.nonces, around.seq, taken.told);
@@ -162,61 +170,10 @@ impl Stream {
         }
     }
 
-    /// What refers to clusters waits for those of the same change, or an older one.
-    fn must_wait(&self, key: &(Rank, TypeUrl), tables: &Tables) -> bool {
-        let newest = || self.types.get(key)?.newest(tables.get(&key.1)?);
-        key.0.follows_clusters()
-            && newest().is_some_and(|newest| {
-                self.each(tables).any(|(rank, subscription, table)| {
-                    rank.removed_last() && subscription.is_behind(table, newest)
-                })
-            })
-    }
-
-    /// What is referred to is removed when the client has answered what referred to it, or when too much is kept for it.
-    fn may_remove(&self, key: &(Rank, TypeUrl), tables: &Tables, limits: &Limits) -> bool {
-        let followers = || self.types.iter().filter(|((rank, _), _)| rank.follows_clusters());
-        if !key.0.removed_last() || followers().all(|(_, follower)| follower.is_up_to_date()) {
-            return true;
-        }
-        let removals = || self.types.get(key)?.removals(tables.get(&key.1)?);
-        removals().is_none_or(|removals| {
-            removals.kept > limits.removals
-                || !followers().any(|(_, follower)| follower.may_have_from_before(removals.newest))
-        })
-    }
-
-    fn each<'a>(&'a self, tables: &'a Tables) -> impl Iterator<Item = (Rank, &'a Subscription, &'a Table)> {
-        self.types
-            .iter()
-            .filter_map(|((rank, type_url), subscription)| Some((*rank, subscription, tables.get(type_url)?)))
-    }
-
-    /// A cluster that Envoy gets anew warms until its endpoints come, though Envoy had them (go-control-plane #1035).
-    fn resend_endpoints(&mut self, clusters: &[Arc<str>], tables: &mut Tables) {
-        for ((rank, type_url), subscription) in &mut self.types {
-            let Some(table) = tables.get_mut(type_url).filter(|_| *rank == Rank::Endpoints) else { continue };
-            for name in clusters {
-                if let Some(slot) = table.find(name).filter(|slot| subscription.wants(*slot)) {
-                    subscription.force(table, slot);
-                }
-            }
-        }
-    }
-
-    /// The first request for endpoints was taken in; the client says that it has some already, or nothing of that.
-    fn endpoints_asked(&mut self, type_url: &TypeUrl, has_some: bool, tables: &mut Tables) {
-        if Rank::of(type_url) == Rank::Endpoints {
-            let unfed = std::mem::take(&mut self.unfed);
-            if has_some {
-                self.resend_endpoints(&unfed, tables);
-            }
-        }
-    }
-
-    /// The stream has ended.
-    pub(super) fn close(self, tables: &mut Tables) {
+    /// The stream has ended. `moved` gets its types.
+    pub(super) fn close(self, tables: &mut Tables, moved: &mut Vec<TypeUrl>) {
         for ((_, type_url), subscription) in self.types {
+            moved.push(type_url.clone());
             if let Some(table) = tables.get_mut(&type_url) {
                 subscription.close(table, self.key);
                 table.subscriptions -= 1;
@@ -228,10 +185,11 @@ impl Stream {
     }
 }
 
-/// The names of those that exist.
-fn served_names(table: &Table, slots: &[SlotId]) -> Vec<Arc<str>> {
-    let slots = slots.iter().map(|slot| table.slot(*slot)).filter(|slot| slot.resource.is_some());
-    slots.map(|slot| slot.name.clone()).collect()
+/// Who waits for something of this type may have it.
+fn note_moved(subscription: &mut Subscription, type_url: &TypeUrl, moved: &mut Vec<TypeUrl>) {
+    if std::mem::take(&mut subscription.moved) {
+        moved.push(type_url.clone());
+    }
 }
 
 /// An answer as events and logs show it.

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 
-use super::{Around, Stream, answer, control_plane, words};
+use super::{Around, Stream, answer, control_plane, note_moved, words};
 use crate::core::event::{Answer, RequestError};
 use crate::core::order::{self, Rank};
+use crate::core::resource::Version;
 use crate::core::subscription::{Manner, Subscription, Taken, Wildcard};
 use crate::core::table::{SlotId, StreamKey, Table};
 use crate::core::wire::Response;
@@ -25,7 +26,7 @@ impl Stream {
         let names = request.resource_names.iter().map(|name| around.limits.name(name));
         let names: HashSet<&str> = names.collect::<Result<_, _>>()?;
         let first = self.subscribe(around.tables, &type_url);
-        let key = self.key;
+        let (key, seq) = (self.key, around.seq);
         let (Some(table), Some(subscription)) = (
             around.tables.get_mut(&type_url),
             self.subscription_mut(&(Rank::of(&type_url), type_url.clone())),
@@ -49,11 +50,14 @@ impl Stream {
                 answered
             }
         };
-        ask(subscription, table, key, first, &names);
+        ask(subscription, table, Asked { key, seq, first, names });
+        subscription.set_full(subscription.is_wildcard() || order::is_full_state(&type_url));
         let served = table.version_of(subscription.sum(table));
-        if first && *served.0 == *request.version_info {
+        if first && !request.version_info.is_empty() && *served.0 == *request.version_info {
             subscription.settle_all(table);
         }
+        note_moved(subscription, &type_url, around.moved);
+        self.answered |= answered.is_some();
         if first {
             self.endpoints_asked(&type_url, !request.version_info.is_empty(), around.tables);
         }
@@ -61,14 +65,19 @@ impl Stream {
     }
 }
 
-/// The client wants exactly `names`.
-fn ask(
-    subscription: &mut Subscription,
-    table: &mut Table,
+/// What a request of a stream asks for.
+struct Asked<'a> {
     key: StreamKey,
+    /// The group's count of changes.
+    seq: u64,
+    /// It is the stream's first of this type.
     first: bool,
-    names: &HashSet<&str>,
-) {
+    names: HashSet<&'a str>,
+}
+
+/// The client wants exactly the names of the request.
+fn ask(subscription: &mut Subscription, table: &mut Table, request: Asked<'_>) {
+    let Asked { key, seq, first, names } = request;
     let asked = names.contains("*");
     let everything = subscription.is_wildcard();
     let legacy = names.is_empty() && (first || subscription.wildcard == Wildcard::Legacy);
@@ -76,17 +85,17 @@ fn ask(
     if asked || legacy {
         subscription.unanswered |= !subscription.is_wildcard();
         let wildcard = if asked { Wildcard::Asked } else { Wildcard::Legacy };
-        subscription.want_all(table, key, wildcard, &HashMap::new());
+        subscription.want_all(table, key, wildcard, &HashMap::new(), seq);
     }
     let gone: Vec<SlotId> =
         subscription.named().filter(|slot| !names.contains(&*table.slot(*slot).name)).collect();
     if subscription.is_new() {
-        subscription.want_first(table, key, names.iter().copied());
+        subscription.want_first(table, key, names.iter().copied(), seq);
     }
     for name in names.iter().filter(|name| **name != "*") {
         let known = table.find(name).is_some_and(|slot| subscription.is_named(slot));
         if !known {
-            subscription.want(table, key, name, None);
+            subscription.want(table, key, name, None, seq);
         }
     }
     let full = order::is_full_state(&table.type_url);
@@ -114,8 +123,15 @@ pub(super) fn response(
     identifier: &str,
 ) -> Response {
     let kept = || taken.kept.iter().filter_map(|slot| table.slot(*slot).lingering.as_ref());
-    let sum = kept().fold(subscription.sum(table), |sum, kept| sum.wrapping_add(kept.mark));
+    let wanted = subscription.sum(table);
+    let sum = match manner {
+        Manner::Full => kept().fold(wanted, |sum, kept| sum.wrapping_add(kept.mark)),
+        // The version stands for what the client then has: of what it refused, or is sent in parts, it may lack the rest.
+        Manner::Delta | Manner::Partial => wanted.wrapping_sub(subscription.lacking(table, &taken.told)),
+    };
     subscription.sends_set(sum);
+    // What the caller calls the whole is no name for anything else.
+    let version = if sum == wanted { table.version_of(sum) } else { Version::hash(sum) };
     let field = |slot: SlotId| Some(table.slot(slot).resource.as_ref()?.encoded.clone());
     let resources: Vec<_> = match manner {
         Manner::Full => {
@@ -129,7 +145,7 @@ pub(super) fn response(
         Manner::Delta | Manner::Partial => taken.told.iter().copied().filter_map(field).collect(),
     };
     let head = DiscoveryResponse {
-        version_info: table.version_of(sum).to_string(),
+        version_info: version.to_string(),
         type_url: table.type_url.to_string(),
         control_plane: control_plane(identifier),
         ..DiscoveryResponse::default()

@@ -20,6 +20,9 @@ impl Subscription {
         let outstanding = self.outstanding.take_if(|outstanding| outstanding.nonce == nonce)?;
         let mut answered = Answered { count: outstanding.len(), resources: Vec::new() };
         self.refused_set = None;
+        if self.full_from.is_some_and(|from| nonce >= from) {
+            self.moved |= !std::mem::replace(&mut self.applied_full, true);
+        }
         for slot in outstanding.slots() {
             let changed = self.dirty.contains(&slot);
             if list || changed {

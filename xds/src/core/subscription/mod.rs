@@ -16,7 +16,7 @@ use isolation::Isolation;
 use outstanding::Outstanding;
 
 pub(super) use answer::Answered;
-pub(super) use take::{Manner, Taken};
+pub(super) use take::{Manner, Removal, Taken};
 
 /// Whether everything is wanted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +51,12 @@ pub(super) struct Subscription {
     sent_sum: u128,
     /// The set that a client of full states has refused.
     refused_set: Option<u128>,
+    /// Its responses hold all that the client is to have, from this nonce on.
+    full_from: Option<u64>,
+    /// The client has applied one of these, or came with all that it is to have.
+    applied_full: bool,
+    /// Something was settled, parked, or is wanted no longer, without an answer of the client.
+    pub(super) moved: bool,
 }
 
 /// What the client has of a resource that it has not applied as it is served now.
@@ -143,6 +149,13 @@ impl Subscription {
         if self.is_wildcard() { table.sum() } else { self.named_sum }
     }
 
+    /// The sum of the marks of what is served and the client will not have, or not for certain, when it has applied a
+    /// response with `told`, which is sorted.
+    pub(super) fn lacking(&self, table: &Table, told: &[SlotId]) -> u128 {
+        let lacking = self.held.keys().filter(|slot| told.binary_search(slot).is_err());
+        lacking.fold(0, |sum, slot| sum.wrapping_add(table.slot(*slot).mark()))
+    }
+
     /// Whether there may be something to say, and the last response is answered.
     pub(super) fn is_due(&self) -> bool {
         self.outstanding.is_none()
@@ -163,6 +176,19 @@ impl Subscription {
         self.is_settled(slot) || self.held.get(&slot).is_some_and(|held| held.applied >= seq)
     }
 
+    /// From now on its responses hold, or do not hold, all that the client is to have.
+    pub(super) fn set_full(&mut self, full: bool) {
+        if full != self.full_from.is_some() {
+            self.full_from = full.then_some(self.nonce + 1);
+            self.applied_full = false;
+        }
+    }
+
+    /// Whether the client may have what does not exist: it cannot say so, and has yet to be told of all there is.
+    pub(super) fn may_have_unsaid(&self) -> bool {
+        self.full_from.is_some() && !self.applied_full
+    }
+
     /// The version that the client has applied, as far as known; `served` is what is served.
     pub(super) fn applied(&self, slot: SlotId, served: Option<&Version>) -> Option<Version> {
         if self.is_settled(slot) {
@@ -181,6 +207,11 @@ impl Subscription {
 
     pub(super) fn refused(&self) -> impl Iterator<Item = (SlotId, &Refused)> {
         self.held.iter().filter_map(|(slot, held)| Some((*slot, held.refused.as_ref()?)))
+    }
+
+    /// What the client has refused of a slot, and is not to be sent again unless forced.
+    pub(super) fn refusal(&self, slot: SlotId) -> Option<&Refused> {
+        self.held.get(&slot).filter(|held| !held.forced)?.refused.as_ref()
     }
 
     /// A resource that is wanted was set or removed, at `seq`.
@@ -206,12 +237,16 @@ impl Subscription {
         self.isolating.leave(slot);
     }
 
-    /// Whether something is to be told, or unanswered, that changed at or before `seq`. Removals yet to be told do not
-    /// count: they wait for others themselves.
+    /// Whether something is to be told, or unanswered, of which the client lacks a change from `seq` or before. Removals yet
+    /// to be told do not count: they wait for others themselves.
     pub(super) fn is_behind(&self, table: &Table, seq: u64) -> bool {
         let sent = self.outstanding.iter().flat_map(Outstanding::slots);
         let dirty = self.dirty.iter().copied().filter(|slot| table.slot(*slot).resource.is_some());
-        dirty.chain(sent).any(|slot| table.slot(slot).seq <= seq)
+        // It may have changed again since, which says nothing of what the client lacks.
+        dirty.chain(sent).any(|slot| match self.held.get(&slot) {
+            Some(held) => held.applied < seq,
+            None => table.slot(slot).born <= seq,
+        })
     }
 
     /// Whether nothing of what the client has differs from what is served.
@@ -219,21 +254,29 @@ impl Subscription {
         self.held.is_empty()
     }
 
-    /// Whether the client may still have what was replaced at `seq`: it has not taken, or has refused, what came then.
+    /// Whether the client may still have, or be about to have, what was replaced at `seq`: it has not taken, or has refused,
+    /// what came then.
     pub(super) fn may_have_from_before(&self, seq: u64) -> bool {
-        self.held.values().any(|held| held.may_have() && held.applied < seq)
+        self.held.values().any(|held| (held.may_have() || held.in_flight.is_some()) && held.applied < seq)
     }
 
-    /// When the newest of what is to be told changed; `None`: nothing is.
+    /// When the newest of what is to be sent changed; `None`: nothing is, but maybe removals.
     pub(super) fn newest(&self, table: &Table) -> Option<u64> {
-        self.dirty.iter().map(|slot| table.slot(*slot).seq).max()
+        let sent = self.dirty.iter().map(|slot| table.slot(*slot)).filter(|slot| slot.resource.is_some());
+        sent.map(|slot| slot.seq).max()
     }
 
-    /// The removals to be told; `None`: there are none.
+    /// The removals to be told of what the client may have; `None`: there are none.
     pub(super) fn removals(&self, table: &Table) -> Option<Removals> {
-        let removed = || self.dirty.iter().filter(|slot| table.slot(**slot).resource.is_none());
-        let newest = removed().map(|slot| table.slot(*slot).seq).max()?;
-        let kept = removed().filter(|slot| self.held.get(*slot).is_some_and(Held::may_have)).count();
-        Some(Removals { newest, kept })
+        if self.is_up_to_date() {
+            return None;
+        }
+        let may_have = |slot: &SlotId| self.held.get(slot).is_some_and(Held::may_have);
+        let dirty = self.dirty.iter().filter(|slot| may_have(slot)).map(|slot| table.slot(*slot));
+        let removed = dirty.filter(|slot| slot.resource.is_none()).map(|slot| slot.seq);
+        removed.fold(None, |all: Option<Removals>, seq| {
+            let all = all.unwrap_or(Removals { newest: seq, kept: 0 });
+            Some(Removals { newest: all.newest.max(seq), kept: all.kept + 1 })
+        })
     }
 }

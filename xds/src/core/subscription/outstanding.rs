@@ -43,6 +43,11 @@ impl Outstanding {
         self.told.binary_search(&slot).is_ok() && !self.gone.contains(&slot)
     }
 
+    /// Whether the slot was given up since, or another one that had its number.
+    pub(super) fn gave_up(&self, slot: SlotId) -> bool {
+        self.gone.contains(&slot)
+    }
+
     pub(super) fn give_up(&mut self, slot: SlotId, name: &Arc<str>) {
         if self.has(slot) {
             self.gone.insert(slot);

@@ -15,6 +15,15 @@ pub(in crate::core) enum Manner {
     Full,
 }
 
+/// When the client is told of the removal of what it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::core) enum Removal {
+    Now,
+    Later,
+    /// Later; and there is to be a response now, even an empty one: the client's answer to it makes known what it uses.
+    Asking,
+}
+
 /// What to tell.
 #[derive(Debug)]
 pub(in crate::core) struct Taken {
@@ -42,32 +51,42 @@ impl Subscription {
         &mut self,
         table: &mut Table,
         manner: Manner,
-        may_remove: bool,
+        removal: Removal,
     ) -> Option<Taken> {
         if self.outstanding.is_some() {
             return None;
         }
         let mut taken = Taken { told: Vec::new(), kept: Vec::new() };
+        let mut settled = false;
         for slot in std::mem::take(&mut self.dirty) {
-            match self.step(table, slot, manner, may_remove) {
+            match self.step(table, slot, manner, removal) {
                 Step::Tell => taken.told.push(slot),
-                Step::Park => {}
+                Step::Park => self.moved = true,
                 Step::Keep => {
                     self.dirty.insert(slot);
+                    if let Some(held) = self.held.get_mut(&slot) {
+                        // It is sent with the next full state: what was refused is another set.
+                        held.refused = None;
+                    }
                     taken.kept.push(slot);
                 }
                 Step::Settle => {
                     self.held.remove(&slot);
                     table.settled(slot);
+                    settled = true;
+                    self.moved = true;
                 }
             }
         }
+        // It is another set than the one that was refused, and what was refused with that may be taken with this.
+        self.unanswered |= settled && manner == Manner::Full && self.refused_set.is_some();
         if taken.told.is_empty()
             && let Some(part) = self.isolating.pop()
         {
             taken.told = part;
         }
-        if taken.told.is_empty() && !self.unanswered {
+        let asks = removal == Removal::Asking && !taken.kept.is_empty();
+        if taken.told.is_empty() && !self.unanswered && !asks {
             return None;
         }
         if manner == Manner::Full {
@@ -107,13 +126,13 @@ impl Subscription {
         }
     }
 
-    fn step(&self, table: &Table, slot: SlotId, manner: Manner, may_remove: bool) -> Step {
+    fn step(&self, table: &Table, slot: SlotId, manner: Manner, removal: Removal) -> Step {
         let version = table.slot(slot).version();
         let may_have = self.held.get(&slot).is_some_and(Held::may_have);
         if version.is_none() {
             match manner {
                 Manner::Partial => return Step::Settle,
-                Manner::Delta | Manner::Full if may_have && !may_remove => return Step::Keep,
+                Manner::Delta | Manner::Full if may_have && removal != Removal::Now => return Step::Keep,
                 Manner::Delta | Manner::Full => {}
             }
         }

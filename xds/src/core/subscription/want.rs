@@ -12,9 +12,16 @@ impl Subscription {
     fn begin(&mut self, table: &mut Table, slot: SlotId, known: Option<&str>) {
         let entry = table.slot_mut(slot);
         match known {
-            Some(known) if entry.version().is_some_and(|version| *version.0 == *known) => return,
+            Some(known) if entry.version().is_some_and(|version| *version.0 == *known) => {
+                self.moved = true;
+                return;
+            }
             Some(known) => {
                 self.held.insert(slot, Held { has: Has::Version(Version(known.into())), ..Held::default() });
+            }
+            // It may yet take it from a response that is on its way.
+            None if self.outstanding.as_ref().is_some_and(|outstanding| outstanding.gave_up(slot)) => {
+                self.held.insert(slot, Held { has: Has::Unknown, ..Held::default() });
             }
             None => {}
         }
@@ -22,26 +29,28 @@ impl Subscription {
         self.dirty.insert(slot);
     }
 
-    /// Wants everything; `known` is what the client says it has.
+    /// Wants everything; `known` is what the client says it has, `seq` the group's count of changes.
     pub(in crate::core) fn want_all(
         &mut self,
         table: &mut Table,
         stream: StreamKey,
         wildcard: Wildcard,
         known: &HashMap<String, String>,
+        seq: u64,
     ) {
         if self.is_wildcard() {
             self.wildcard = wildcard;
             return;
         }
         self.wildcard = wildcard;
+        self.moved = true;
         table.everyone.add(stream);
         let served: Vec<SlotId> = table.served().map(|(slot, _)| slot).collect();
         if self.named.is_empty() && self.dirty.is_empty() && known.is_empty() {
             // The usual first subscription, made at once.
             served.iter().for_each(|slot| table.slot_mut(*slot).unsettled += 1);
             self.dirty = served.into_iter().collect();
-            self.tell_of_given_up(table);
+            self.tell_of_given_up(table, seq);
             return;
         }
         for slot in served {
@@ -51,21 +60,21 @@ impl Subscription {
             }
         }
         for (name, version) in known {
-            let slot = table.intern(name);
+            let slot = table.intern(name, seq);
             if table.slot(slot).resource.is_none() && !self.named.contains(&slot) {
                 self.begin(table, slot, Some(version));
                 self.stated += 1;
             }
         }
-        self.tell_of_given_up(table);
+        self.tell_of_given_up(table, seq);
     }
 
     /// A client that gave everything up and asks for it again may yet read an older response, and take from it what
     /// has vanished since.
-    fn tell_of_given_up(&mut self, table: &mut Table) {
+    fn tell_of_given_up(&mut self, table: &mut Table, seq: u64) {
         let Some(outstanding) = &mut self.outstanding else { return };
         for name in std::mem::take(&mut outstanding.given_up) {
-            let slot = table.intern(&name);
+            let slot = table.intern(&name, seq);
             if table.slot(slot).resource.is_none() && self.is_settled(slot) {
                 self.begin(table, slot, None);
             }
@@ -83,8 +92,9 @@ impl Subscription {
         table: &mut Table,
         stream: StreamKey,
         names: impl Iterator<Item = &'a str>,
+        seq: u64,
     ) {
-        let mut slots: Vec<SlotId> = names.map(|name| table.intern(name)).collect();
+        let mut slots: Vec<SlotId> = names.map(|name| table.intern(name, seq)).collect();
         slots.sort_unstable();
         slots.dedup();
         for slot in &slots {
@@ -104,8 +114,9 @@ impl Subscription {
         stream: StreamKey,
         name: &str,
         known: Option<&str>,
+        seq: u64,
     ) {
-        let slot = table.intern(name);
+        let slot = table.intern(name, seq);
         let wanted = self.wants(slot);
         if self.named.insert(slot) {
             table.slot_mut(slot).named.add(stream);
@@ -176,6 +187,7 @@ impl Subscription {
 
     /// Drops all state of a slot that is wanted no longer.
     fn forget(&mut self, table: &mut Table, slot: SlotId) {
+        self.moved = true;
         if self.is_settled(slot) {
             table.release(slot);
             return;
@@ -195,6 +207,8 @@ impl Subscription {
             self.held.remove(&slot);
             table.settled(slot);
         }
+        self.moved = true;
+        self.applied_full = true;
         self.unanswered = false;
     }
 

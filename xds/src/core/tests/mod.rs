@@ -6,6 +6,7 @@ mod delta;
 mod hostile;
 mod limits;
 mod order;
+mod returning;
 mod sotw;
 
 use bytes::BytesMut;

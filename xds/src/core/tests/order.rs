@@ -15,6 +15,44 @@ fn a_changed_cluster_brings_its_endpoints_again() {
     assert_eq!((endpoints.type_url.as_str(), names(&endpoints)), (EDS, vec!["a"]));
 }
 
+/// A cluster that gets its endpoints under the name of a service.
+fn cluster_of(service: &str, timeout_s: i64) -> Change {
+    use envoy_types::pb::envoy::config::cluster::v3::{Cluster, cluster::EdsClusterConfig};
+    let eds = EdsClusterConfig { service_name: service.into(), ..EdsClusterConfig::default() };
+    let timeout = envoy_types::pb::google::protobuf::Duration { seconds: timeout_s, nanos: 0 };
+    let message = Cluster {
+        name: "a".into(),
+        connect_timeout: Some(timeout),
+        eds_cluster_config: Some(eds),
+        ..Cluster::default()
+    };
+    Change::set(CDS, "a", message.encode_to_vec())
+}
+
+#[test]
+fn a_changed_cluster_brings_the_endpoints_of_its_service_name_again() {
+    for away in [false, true] {
+        let mut client = Delta::new();
+        client.set(EDS, "service", "1");
+        client.set(EDS, "a", "1");
+        client.hub.apply([cluster_of("service", 1)]);
+        if away {
+            client.has(CDS, &["*"], &[("a", "1")]);
+            client.acked();
+            client.has(EDS, &["a", "service"], &[("a", "1"), ("service", "1")]);
+        } else {
+            client.ask(CDS, &[]);
+            client.acked();
+            client.ask(EDS, &["a", "service"]);
+            client.acked();
+            client.hub.apply([cluster_of("service", 2)]);
+            assert_eq!(client.acked().type_url, CDS);
+        }
+        assert_eq!(names(&client.acked()), ["service"]);
+        assert_eq!(client.next(), None);
+    }
+}
+
 #[test]
 fn a_cluster_that_changed_while_its_client_was_away_brings_endpoints_that_the_client_has() {
     for endpoints_asked_first in [true, false] {
@@ -162,6 +200,28 @@ fn listeners_wait_until_the_clusters_of_the_same_change_have_warmed() {
     assert_eq!((clusters.type_url.as_str(), client.next()), (CDS, None));
     client.ack(&clusters);
     assert_eq!(client.acked().type_url, LDS);
+}
+
+#[test]
+fn routes_wait_for_a_cluster_of_the_same_change_that_has_changed_again_since() {
+    for on_its_way in [false, true] {
+        let mut client = Delta::new();
+        client.ask(CDS, &[]);
+        client.acked();
+        client.ask(RDS, &["routes"]);
+        client.acked();
+        client.hub.apply([set(CDS, "a", "1"), set(RDS, "routes", "to a")]);
+        let first = on_its_way.then(|| client.next().expect("a response"));
+        client.set(CDS, "a", "2");
+        let clusters = first.unwrap_or_else(|| client.next().expect("a response"));
+        assert_eq!((clusters.type_url.as_str(), client.next()), (CDS, None), "the routes need it");
+        client.ack(&clusters);
+        if on_its_way {
+            let again = client.next().expect("a response");
+            assert_eq!(again.type_url, CDS);
+        }
+        assert_eq!(client.acked().type_url, RDS, "the client has it, in one version or the other");
+    }
 }
 
 #[test]
