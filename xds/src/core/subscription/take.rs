@@ -120,6 +120,8 @@ impl Subscription {
 
     /// What was refused is tried again: responses are made in another manner from now on.
     pub(in crate::core) fn unpark(&mut self) {
+        // All of it waits, also what was in a part.
+        self.isolating.clear();
         for (slot, held) in &mut self.held {
             held.refused = None;
             self.dirty.insert(*slot);

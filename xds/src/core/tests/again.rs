@@ -46,3 +46,23 @@ fn a_refused_full_state_is_sent_again_when_asked_for() {
     assert_eq!(client.hub.offer_again(&LDS.into(), "a"), [client.id]);
     assert_eq!(client.next().expect("all of it").resources.len(), 2);
 }
+
+#[test]
+fn what_waits_in_a_part_when_everything_is_given_up_is_sent_once_and_nothing_of_it_is_kept() {
+    let mut client = Sotw::new();
+    client.set(RDS, "a", "1 of a");
+    client.set(RDS, "b", "1 of b");
+    client.ask(RDS, &["a", "b"], "");
+    let both = client.next().expect("a response");
+    client.refuse(&both, &["a", "b"], "one of them is bad");
+    let one = client.next().expect("a part");
+    client.ask(RDS, &["a", "b", "*"], &one.nonce);
+    client.ask(RDS, &["a", "b"], &one.nonce);
+    let other = client.acked(&["a", "b"]);
+    assert_eq!((one.resources.len(), other.resources.len()), (1, 1));
+    assert_ne!(contents(&one), contents(&other));
+    assert_eq!(client.next(), None, "it is applied");
+    client.hub.close(client.id);
+    client.hub.replace_all([]);
+    assert!(client.hub.is_empty());
+}
