@@ -149,11 +149,11 @@ impl Subscription {
         }
     }
 
-    /// A response with `told` is on its way.
-    pub(in crate::core) fn sent(&mut self, nonce: u64, seq: u64, told: Vec<SlotId>) {
+    /// A response with `told` is on its way; `set` is the hash of the set that a full state leaves the client with.
+    pub(in crate::core) fn sent(&mut self, nonce: u64, seq: u64, set: Option<u128>, told: Vec<SlotId>) {
         self.nonce = nonce;
         self.unanswered = false;
-        self.outstanding = Some(Outstanding::new(nonce, seq, told));
+        self.outstanding = Some(Outstanding::new(nonce, seq, set, told));
     }
 
     /// The nonce of the last response; 0 before the first.
