@@ -91,7 +91,7 @@ enum Has {
     #[default]
     Nothing,
     Version(Version),
-    /// It has refused a response and may have applied parts of it.
+    /// It has refused a response and may have applied parts of it, or what it has was on its way when that changed.
     Unknown,
 }
 

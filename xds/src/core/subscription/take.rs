@@ -93,6 +93,13 @@ impl Subscription {
             // A full state also tells again what was refused with an older one, or in part.
             self.isolating.clear();
             let kept = &taken.kept;
+            for slot in kept {
+                // It is sent as it was last served, which may be another version than the client has.
+                let sent = table.slot(*slot).lingering.as_ref().map(|resource| &resource.version);
+                if let Some(held) = self.held.get_mut(slot).filter(|held| !held.has.is(sent)) {
+                    held.has = Has::Unknown;
+                }
+            }
             taken.told.extend(self.held.keys().filter(|slot| !kept.contains(slot)));
             taken.told.sort_unstable();
             taken.told.dedup();

@@ -155,3 +155,20 @@ fn names_given_before_the_newest_response_was_read_end_everything() {
     client.ask(LDS, &[], &second.nonce);
     assert!(client.acked(&[]).resources.is_empty(), "naming nothing means nothing since");
 }
+
+#[test]
+fn a_cluster_that_was_kept_in_a_version_that_the_client_did_not_have_is_sent_when_it_is_back() {
+    let mut client = Sotw::new();
+    client.hub.apply([set(CDS, "a", "a1"), set(RDS, "routes", "to a")]);
+    client.ask(CDS, &["*"], "");
+    client.acked(&["*"]);
+    client.ask(RDS, &["routes"], "");
+    client.acked(&["routes"]);
+    client.set(CDS, "a", "a2");
+    client.hub.apply([Change::remove(CDS, "a"), set(CDS, "b", "b1"), set(RDS, "routes", "to b")]);
+    let kept = client.next().expect("a response");
+    assert_eq!(contents(&kept), ["a2", "b1"], "it is kept for the routes");
+    client.set(CDS, "a", "a1");
+    client.ask(CDS, &["*"], &kept.nonce);
+    assert_eq!(contents(&client.acked(&["*"])), ["a1", "b1"]);
+}
