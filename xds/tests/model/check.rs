@@ -2,7 +2,7 @@
 
 use zenvoy_xds::core::{Hub, TypeUrl, Variant};
 
-use crate::resources::{KINDS, NAMES, ROUTES, Served, is_bad, is_full, used_by};
+use crate::resources::{KINDS, ROUTES, Served, is_bad, is_full, names, used_by};
 use crate::world::Client;
 
 /// Make before break: what the last response took from the client is used by none of its routes. Separate streams have no
@@ -80,8 +80,4 @@ fn is_acked(client: &Client, hub: &Hub, kind: usize, name: &str) -> bool {
 /// In state of the world a removal cannot be told but by a full state.
 fn is_told(client: &Client, kind: usize, served: bool) -> bool {
     served || is_full(kind) || client.model.variant() == Variant::Delta
-}
-
-fn names() -> impl Iterator<Item = String> {
-    (0..NAMES).map(|name| format!("r{name}"))
 }

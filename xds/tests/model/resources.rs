@@ -21,6 +21,10 @@ pub(crate) const CONTENTS: u8 = 5;
 /// A content that uses nothing and is taken.
 const NEUTRAL: u8 = 9;
 
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    (0..NAMES).map(|name| format!("r{name}"))
+}
+
 pub(crate) fn kind_of(type_url: &str) -> usize {
     KINDS.iter().position(|kind| *kind == type_url).expect("a known type")
 }

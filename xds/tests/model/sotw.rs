@@ -8,7 +8,7 @@ use envoy_types::pb::google::rpc::Status;
 use prost::Message;
 use zenvoy_xds::core::{Hub, StreamId, Variant};
 
-use crate::resources::{CLUSTERS, KINDS, is_bad, is_full, kind_of, name_of};
+use crate::resources::{CLUSTERS, KINDS, ROUTES, is_bad, is_full, kind_of, name_of, names, used_by};
 use crate::world::{Habits, Model, Wanted};
 
 pub(crate) struct SotwClient {
@@ -17,6 +17,9 @@ pub(crate) struct SotwClient {
     requests: VecDeque<(usize, DiscoveryRequest)>,
     responses: VecDeque<DiscoveryResponse>,
     lost: BTreeSet<String>,
+    /// Clusters that it has given up itself though its routes use them, or those that may be on their way: the server does
+    /// not keep what is gone for who has given it up, also when it is asked for again.
+    given_up: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -62,6 +65,7 @@ impl SotwClient {
             requests: VecDeque::new(),
             responses: VecDeque::new(),
             lost: BTreeSet::new(),
+            given_up: BTreeSet::new(),
         }
     }
 
@@ -103,6 +107,9 @@ impl Model for SotwClient {
         }
         if old.everything && !wanted.everything || old.names.difference(&wanted.names).next().is_some() {
             state.version.clear();
+        }
+        if kind == CLUSTERS {
+            self.given_up.extend(names().filter(|name| old.wants(name) && !wanted.wants(name)));
         }
         state.has.retain(|name, _| wanted.wants(name));
         self.request(kind, None);
@@ -150,6 +157,12 @@ impl Model for SotwClient {
         let good = state.apply(full, self.habits.partial, contents, response.version_info);
         if kind == CLUSTERS {
             self.lost = before.into_iter().filter(|name| !state.has.contains_key(name)).collect();
+            self.lost.retain(|name| !self.given_up.contains(name));
+        }
+        if self.is_quiet() {
+            let routes = self.kinds[ROUTES].has.values();
+            let used: BTreeSet<String> = routes.filter_map(|route| used_by(route)).collect();
+            self.given_up.retain(|name| used.contains(name));
         }
         self.request(kind, (!good).then(Status::default));
         true

@@ -140,8 +140,10 @@ impl Stream {
         note_moved(subscription, &key.1, around.moved);
         let taken = taken?;
         self.nonces += 1;
-        let response = match self.variant {
-            Variant::Delta => delta::response(subscription, table, &taken, self.nonces, around.identifier),
+        let (response, set) = match self.variant {
+            Variant::Delta => {
+                (delta::response(subscription, table, &taken, self.nonces, around.identifier), None)
+            }
             Variant::StateOfTheWorld => {
                 sotw::response(subscription, table, &taken, manner, self.nonces, around.identifier)
             }
@@ -151,7 +153,7 @@ impl Stream {
             Rank::Clusters if has_endpoints || is_first => turns::endpoints_of(table, &taken.told),
             _ => Vec::new(),
         };
-        subscription.sent(self.nonces, around.seq, taken.told);
+        subscription.sent(self.nonces, around.seq, set, taken.told);
         if has_endpoints {
             self.resend_endpoints(&changed, around.tables);
         } else if is_first && key.0 == Rank::Clusters {

@@ -33,22 +33,17 @@ impl Stream {
         ) else {
             return Ok(None);
         };
-        // A client that answers an older response has not seen the newest: it will say all of this again.
+        // A client that answers an older response has not seen the newest, and gets no other one before it has. What it asks
+        // for counts all the same: it may give something up, drop it, and want it again before it answers the newest.
         let nonce = request.response_nonce.parse().unwrap_or(0);
-        if !first && nonce != subscription.nonce() {
+        if !first && nonce != subscription.nonce() && subscription.is_answered() {
             return Ok(None);
         }
         let refusal = request.error_detail.map(|error| words(&error));
         let full = subscription.is_wildcard() || order::is_full_state(&type_url);
         let answered = match &refusal {
             None => subscription.ack(table, nonce, list),
-            Some(message) => {
-                let answered = subscription.nack(table, nonce, message, !full);
-                if full && answered.is_some() {
-                    subscription.refuse_set();
-                }
-                answered
-            }
+            Some(message) => subscription.nack(table, nonce, message, !full),
         };
         ask(subscription, table, Asked { key, seq, first, names });
         subscription.set_full(subscription.is_wildcard() || order::is_full_state(&type_url));
@@ -114,14 +109,15 @@ fn ask(subscription: &mut Subscription, table: &mut Table, request: Asked<'_>) {
     }
 }
 
+/// Also the hash of the set that a full state leaves the client with.
 pub(super) fn response(
-    subscription: &mut Subscription,
+    subscription: &Subscription,
     table: &Table,
     taken: &Taken,
     manner: Manner,
     nonce: u64,
     identifier: &str,
-) -> Response {
+) -> (Response, Option<u128>) {
     let kept = || taken.kept.iter().filter_map(|slot| table.slot(*slot).lingering.as_ref());
     let wanted = subscription.sum(table);
     let sum = match manner {
@@ -129,7 +125,6 @@ pub(super) fn response(
         // The version stands for what the client then has: of what it refused, or is sent in parts, it may lack the rest.
         Manner::Delta | Manner::Partial => wanted.wrapping_sub(subscription.lacking(table, &taken.told)),
     };
-    subscription.sends_set(sum);
     // What the caller calls the whole is no name for anything else.
     let version = if sum == wanted { table.version_of(sum) } else { Version::hash(sum) };
     let field = |slot: SlotId| Some(table.slot(slot).resource.as_ref()?.encoded.clone());
@@ -150,5 +145,5 @@ pub(super) fn response(
         control_plane: control_plane(identifier),
         ..DiscoveryResponse::default()
     };
-    Response::sotw(nonce, head, resources)
+    (Response::sotw(nonce, head, resources), (manner == Manner::Full).then_some(sum))
 }

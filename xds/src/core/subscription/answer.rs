@@ -54,6 +54,7 @@ impl Subscription {
         isolate: bool,
     ) -> Option<Answered> {
         let outstanding = self.outstanding.take_if(|outstanding| outstanding.nonce == nonce)?;
+        self.refused_set = outstanding.set.or(self.refused_set);
         let words: Arc<str> = message.into();
         // What the client has given up since may be what it refused.
         let isolate = isolate && outstanding.told() > 1;
@@ -84,16 +85,6 @@ impl Subscription {
             self.force(table, slot);
         }
         refused
-    }
-
-    /// The response on its way leaves the client with the set of this hash.
-    pub(in crate::core) fn sends_set(&mut self, sum: u128) {
-        self.sent_sum = sum;
-    }
-
-    /// The client has refused the whole of the last set.
-    pub(in crate::core) fn refuse_set(&mut self) {
-        self.refused_set = Some(self.sent_sum);
     }
 
     pub(in crate::core) fn has_refused_set(&self, sum: u128) -> bool {

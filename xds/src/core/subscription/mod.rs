@@ -47,9 +47,7 @@ pub(super) struct Subscription {
     pub(super) unanswered: bool,
     /// Of the last response; 0 before the first.
     nonce: u64,
-    /// The hash of the set that the last state-of-the-world response left the client with.
-    sent_sum: u128,
-    /// The set that a client of full states has refused.
+    /// The set that a client of full states has refused, and has asked for ever since.
     refused_set: Option<u128>,
     /// Its responses hold all that the client is to have, from this nonce on.
     full_from: Option<u64>,
@@ -93,7 +91,7 @@ enum Has {
     #[default]
     Nothing,
     Version(Version),
-    /// It has refused a response and may have applied parts of it.
+    /// It has refused a response and may have applied parts of it, or what it has was on its way when that changed.
     Unknown,
 }
 
@@ -160,6 +158,11 @@ impl Subscription {
     pub(super) fn is_due(&self) -> bool {
         self.outstanding.is_none()
             && (self.unanswered || !self.dirty.is_empty() || !self.isolating.is_empty())
+    }
+
+    /// No response is on its way.
+    pub(super) fn is_answered(&self) -> bool {
+        self.outstanding.is_none()
     }
 
     fn in_flight(&self, slot: SlotId) -> bool {

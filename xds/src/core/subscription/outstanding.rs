@@ -10,6 +10,10 @@ pub(super) struct Outstanding {
     pub(super) nonce: u64,
     /// The group's count of changes when it was made.
     pub(super) seq: u64,
+    /// The hash of the set that it leaves the client with, if it is a full state of what the client has asked for ever since.
+    pub(super) set: Option<u128>,
+    /// It is a full state, of which the client has given up some since.
+    set_given_up: bool,
     /// What it told, sorted.
     told: Vec<SlotId>,
     /// Slots of `told` that the client has given up since; their numbers may have gone to other names.
@@ -20,8 +24,8 @@ pub(super) struct Outstanding {
 
 impl Outstanding {
     /// `told` must be sorted.
-    pub(super) fn new(nonce: u64, seq: u64, told: Vec<SlotId>) -> Self {
-        Self { nonce, seq, told, gone: BTreeSet::new(), given_up: Vec::new() }
+    pub(super) fn new(nonce: u64, seq: u64, set: Option<u128>, told: Vec<SlotId>) -> Self {
+        Self { nonce, seq, set, set_given_up: false, told, gone: BTreeSet::new(), given_up: Vec::new() }
     }
 
     /// What it told that is still wanted, sorted.
@@ -43,9 +47,14 @@ impl Outstanding {
         self.told.binary_search(&slot).is_ok() && !self.gone.contains(&slot)
     }
 
-    /// Whether the slot was given up since, or another one that had its number.
+    /// Whether the slot may have been given up since, or another one that had its number.
     pub(super) fn gave_up(&self, slot: SlotId) -> bool {
-        self.gone.contains(&slot)
+        self.set_given_up || self.gone.contains(&slot)
+    }
+
+    /// The client has given up some of what it asked for.
+    pub(super) fn give_up_set(&mut self) {
+        self.set_given_up |= self.set.take().is_some();
     }
 
     pub(super) fn give_up(&mut self, slot: SlotId, name: &Arc<str>) {

@@ -93,6 +93,13 @@ impl Subscription {
             // A full state also tells again what was refused with an older one, or in part.
             self.isolating.clear();
             let kept = &taken.kept;
+            for slot in kept {
+                // It is sent as it was last served, which may be another version than the client has.
+                let sent = table.slot(*slot).lingering.as_ref().map(|resource| &resource.version);
+                if let Some(held) = self.held.get_mut(slot).filter(|held| !held.has.is(sent)) {
+                    held.has = Has::Unknown;
+                }
+            }
             taken.told.extend(self.held.keys().filter(|slot| !kept.contains(slot)));
             taken.told.sort_unstable();
             taken.told.dedup();
@@ -120,6 +127,8 @@ impl Subscription {
 
     /// What was refused is tried again: responses are made in another manner from now on.
     pub(in crate::core) fn unpark(&mut self) {
+        // All of it waits, also what was in a part.
+        self.isolating.clear();
         for (slot, held) in &mut self.held {
             held.refused = None;
             self.dirty.insert(*slot);
@@ -147,11 +156,11 @@ impl Subscription {
         }
     }
 
-    /// A response with `told` is on its way.
-    pub(in crate::core) fn sent(&mut self, nonce: u64, seq: u64, told: Vec<SlotId>) {
+    /// A response with `told` is on its way; `set` is the hash of the set that a full state leaves the client with.
+    pub(in crate::core) fn sent(&mut self, nonce: u64, seq: u64, set: Option<u128>, told: Vec<SlotId>) {
         self.nonce = nonce;
         self.unanswered = false;
-        self.outstanding = Some(Outstanding::new(nonce, seq, told));
+        self.outstanding = Some(Outstanding::new(nonce, seq, set, told));
     }
 
     /// The nonce of the last response; 0 before the first.

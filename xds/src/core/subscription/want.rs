@@ -46,11 +46,11 @@ impl Subscription {
         self.moved = true;
         table.everyone.add(stream);
         let served: Vec<SlotId> = table.served().map(|(slot, _)| slot).collect();
-        if self.named.is_empty() && self.dirty.is_empty() && known.is_empty() {
+        let is_idle = self.dirty.is_empty() && self.outstanding.is_none();
+        if self.named.is_empty() && is_idle && known.is_empty() {
             // The usual first subscription, made at once.
             served.iter().for_each(|slot| table.slot_mut(*slot).unsettled += 1);
             self.dirty = served.into_iter().collect();
-            self.tell_of_given_up(table, seq);
             return;
         }
         for slot in served {
@@ -158,6 +158,9 @@ impl Subscription {
         entry.named.remove(stream);
         self.named_sum = self.named_sum.wrapping_sub(entry.mark());
         if !self.is_wildcard() {
+            if entry.resource.is_some() {
+                self.drops_some();
+            }
             self.forget(table, slot);
         } else if again {
             self.force(table, slot);
@@ -173,10 +176,20 @@ impl Subscription {
         }
         self.wildcard = Wildcard::No;
         table.everyone.remove(stream);
+        self.drops_some();
         for slot in self.all_unsettled() {
             if !self.named.contains(&slot) {
                 self.forget(table, slot);
             }
+        }
+    }
+
+    /// The client may drop some of what it has: if it asks for the same set again it is sent that again, though it has refused
+    /// it before.
+    fn drops_some(&mut self) {
+        self.refused_set = None;
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.give_up_set();
         }
     }
 

@@ -46,7 +46,7 @@ fn what_is_removed_is_missing_from_the_full_state() {
 }
 
 #[test]
-fn a_request_with_a_stale_nonce_is_ignored() {
+fn a_request_with_a_stale_nonce_acknowledges_nothing_and_gets_no_response() {
     let mut client = Sotw::new();
     client.set(EDS, "a", "a1");
     client.set(EDS, "b", "b1");
