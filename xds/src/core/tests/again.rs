@@ -199,3 +199,17 @@ fn what_is_gone_and_was_in_a_full_state_that_was_given_up_is_not_taken_to_be_rem
     client.acked(&["*"]);
     assert!(client.hub.is_acked("node", &CDS.into(), "a", since));
 }
+
+#[test]
+fn what_was_refused_in_a_full_state_is_sent_alone_when_everything_was_given_up_before_it_was_read() {
+    let mut client = Sotw::new();
+    client.set(EDS, "a", "a1");
+    client.ask(EDS, &["*", "b"], "");
+    let first = client.acked(&["*", "b"]);
+    client.set(EDS, "b", "b1");
+    let second = client.next().expect("a response");
+    client.ask(EDS, &["b"], &first.nonce);
+    client.refuse(&second, &["b"], "of the whole");
+    assert_eq!(contents(&client.acked(&["b"])), ["b1"], "it may be that another one was refused");
+    assert_eq!(client.next(), None);
+}
