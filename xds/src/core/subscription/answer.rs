@@ -44,8 +44,8 @@ impl Subscription {
         Some(answered)
     }
 
-    /// The client has refused the response with this nonce; `None` when no such response is unanswered. If it told more
-    /// than one resource, they are told again in parts until it is known which of them were refused (`isolate`).
+    /// The client has refused the response with this nonce; `None` when no such response is unanswered. If it held more
+    /// than one resource, those that it told are told again in parts until it is known which of them were refused (`isolate`).
     pub(in crate::core) fn nack(
         &mut self,
         table: &Table,
@@ -56,8 +56,8 @@ impl Subscription {
         let outstanding = self.outstanding.take_if(|outstanding| outstanding.nonce == nonce)?;
         self.refused_set = outstanding.set.or(self.refused_set);
         let words: Arc<str> = message.into();
-        // What the client has given up since may be what it refused.
-        let isolate = isolate && outstanding.told() > 1;
+        // What the client has given up since may be what it refused, or what a full state holds besides.
+        let isolate = isolate && (outstanding.told() > 1 || outstanding.is_full());
         let mut answered = Answered { count: outstanding.len(), resources: Vec::new() };
         let mut suspects = Vec::new();
         for slot in outstanding.slots() {

@@ -52,9 +52,15 @@ impl Outstanding {
         self.set_given_up || self.gone.contains(&slot)
     }
 
-    /// The client has given up some of what it asked for.
-    pub(super) fn give_up_set(&mut self) {
+    /// Whether it holds all that the client was to have.
+    pub(super) fn is_full(&self) -> bool {
+        self.set_given_up || self.set.is_some()
+    }
+
+    /// The client has given up some of what it asked for. Whether this is a full state, which may hold that.
+    pub(super) fn give_up_set(&mut self) -> bool {
         self.set_given_up |= self.set.take().is_some();
+        self.set_given_up
     }
 
     pub(super) fn give_up(&mut self, slot: SlotId, name: &Arc<str>) {

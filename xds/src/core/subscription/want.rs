@@ -188,8 +188,11 @@ impl Subscription {
     /// it before.
     fn drops_some(&mut self) {
         self.refused_set = None;
-        if let Some(outstanding) = &mut self.outstanding {
-            outstanding.give_up_set();
+        let given_up = self.outstanding.as_mut().is_some_and(Outstanding::give_up_set);
+        if given_up && self.full_from.is_some() {
+            // It may take from it what is gone by then, and only the next one says so.
+            self.full_from = Some(self.nonce + 1);
+            self.applied_full = false;
         }
     }
 

@@ -172,3 +172,44 @@ fn a_cluster_that_was_kept_in_a_version_that_the_client_did_not_have_is_sent_whe
     client.ask(CDS, &["*"], &kept.nonce);
     assert_eq!(contents(&client.acked(&["*"])), ["a1", "b1"]);
 }
+
+#[test]
+fn what_is_gone_and_was_in_a_full_state_that_was_given_up_is_not_taken_to_be_removed_before_the_next_is_applied()
+ {
+    let mut client = Sotw::new();
+    client.set(CDS, "a", "a1");
+    client.set(CDS, "b", "b1");
+    client.ask(CDS, &["*"], "");
+    let first = client.acked(&["*"]);
+    client.set(CDS, "b", "b2");
+    let second = client.next().expect("a response with both");
+    client.remove(CDS, "a");
+    client.set(CDS, "b", "bad");
+    let since = client.hub.changed_at(&CDS.into(), "a");
+    client.ask(CDS, &[], &first.nonce);
+    client.ask(CDS, &["*"], &first.nonce);
+    client.ask(CDS, &["*"], &second.nonce);
+    let third = client.next().expect("a response without it");
+    client.refuse(&third, &["*"], "b is bad");
+    assert!(
+        !client.hub.is_acked("node", &CDS.into(), "a", since),
+        "the client has it from the second response"
+    );
+    client.set(CDS, "b", "b3");
+    client.acked(&["*"]);
+    assert!(client.hub.is_acked("node", &CDS.into(), "a", since));
+}
+
+#[test]
+fn what_was_refused_in_a_full_state_is_sent_alone_when_everything_was_given_up_before_it_was_read() {
+    let mut client = Sotw::new();
+    client.set(EDS, "a", "a1");
+    client.ask(EDS, &["*", "b"], "");
+    let first = client.acked(&["*", "b"]);
+    client.set(EDS, "b", "b1");
+    let second = client.next().expect("a response");
+    client.ask(EDS, &["b"], &first.nonce);
+    client.refuse(&second, &["b"], "of the whole");
+    assert_eq!(contents(&client.acked(&["b"])), ["b1"], "it may be that another one was refused");
+    assert_eq!(client.next(), None);
+}
