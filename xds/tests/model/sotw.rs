@@ -15,11 +15,18 @@ pub(crate) struct SotwClient {
     habits: Habits,
     kinds: [Kind; 4],
     requests: VecDeque<(usize, DiscoveryRequest)>,
-    responses: VecDeque<DiscoveryResponse>,
+    responses: VecDeque<Sent>,
     lost: BTreeSet<String>,
     /// Clusters that it has given up itself though its routes use them, or those that may be on their way: the server does
     /// not keep what is gone for who has given it up, also when it is asked for again.
     given_up: BTreeSet<String>,
+}
+
+/// A response on its way.
+struct Sent {
+    response: DiscoveryResponse,
+    /// The server knew of everything that the client had given up.
+    informed: bool,
 }
 
 #[derive(Default)]
@@ -30,16 +37,18 @@ struct Kind {
     /// It asks for everything by naming nothing.
     legacy: bool,
     has: BTreeMap<String, Vec<u8>>,
-    /// The last accepted version, as long as it stands for what it has: a client that has dropped something since, or has
-    /// taken parts of a response that it refused, must not come back with it.
+    /// The last accepted version, as long as it stands for what it has: a client that has dropped something since the server
+    /// made it, or has taken parts of a response that it refused, must not come back with it.
     version: String,
     /// Of the last response on this stream.
     nonce: String,
+    /// So many requests the server has yet to hear, until it knows of everything that was given up.
+    unheard: usize,
 }
 
 impl Kind {
     /// Takes in a response; whether it took all of it.
-    fn apply(&mut self, full: bool, partial: bool, contents: Vec<Vec<u8>>, version: String) -> bool {
+    fn apply(&mut self, full: bool, partial: bool, contents: Vec<Vec<u8>>, version: Option<String>) -> bool {
         let bad = contents.iter().any(|content| is_bad(content));
         if bad && !partial {
             return false;
@@ -52,7 +61,7 @@ impl Kind {
                 self.has.insert(name_of(&content), content);
             }
         }
-        self.version = if kept && !bad { version } else { String::new() };
+        self.version = version.filter(|_| kept && !bad).unwrap_or_default();
         !bad
     }
 }
@@ -105,7 +114,9 @@ impl Model for SotwClient {
         if old == wanted {
             return true;
         }
-        if old.everything && !wanted.everything || old.names.difference(&wanted.names).next().is_some() {
+        let gives_up =
+            old.everything && !wanted.everything || old.names.difference(&wanted.names).next().is_some();
+        if gives_up {
             state.version.clear();
         }
         if kind == CLUSTERS {
@@ -113,6 +124,9 @@ impl Model for SotwClient {
         }
         state.has.retain(|name, _| wanted.wants(name));
         self.request(kind, None);
+        if gives_up {
+            self.kinds[kind].unheard = self.requests.iter().filter(|(of, _)| *of == kind).count();
+        }
         true
     }
 
@@ -124,6 +138,7 @@ impl Model for SotwClient {
             state.asked = false;
             state.legacy = false;
             state.nonce.clear();
+            state.unheard = 0;
             if state.wanted != Wanted::default() {
                 self.request(kind, None);
             }
@@ -133,6 +148,7 @@ impl Model for SotwClient {
     fn hear(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
         let Some((kind, request)) = self.requests.pop_front() else { return false };
         hub.sotw(streams[kind], request, true).expect("a good request");
+        self.kinds[kind].unheard = self.kinds[kind].unheard.saturating_sub(1);
         true
     }
 
@@ -140,13 +156,15 @@ impl Model for SotwClient {
         let Some(response) = streams.iter().find_map(|stream| hub.poll(*stream)) else { return false };
         let mut bytes = BytesMut::new();
         response.into_pieces().for_each(|piece| bytes.extend_from_slice(&piece));
-        self.responses.push_back(DiscoveryResponse::decode(bytes.freeze()).expect("a response"));
+        let response = DiscoveryResponse::decode(bytes.freeze()).expect("a response");
+        let informed = self.kinds[kind_of(&response.type_url)].unheard == 0;
+        self.responses.push_back(Sent { response, informed });
         true
     }
 
     fn read(&mut self) -> bool {
         self.lost.clear();
-        let Some(response) = self.responses.pop_front() else { return false };
+        let Some(Sent { response, informed }) = self.responses.pop_front() else { return false };
         let kind = kind_of(&response.type_url);
         let state = &mut self.kinds[kind];
         let before: BTreeSet<String> = state.has.keys().cloned().collect();
@@ -154,7 +172,8 @@ impl Model for SotwClient {
         // Of the other kinds a response may be a part, whatever is asked for meanwhile: nothing is taken to be gone.
         let full = is_full(kind);
         let contents = response.resources.into_iter().map(|any| any.value).collect();
-        let good = state.apply(full, self.habits.partial, contents, response.version_info);
+        let version = informed.then_some(response.version_info);
+        let good = state.apply(full, self.habits.partial, contents, version);
         if kind == CLUSTERS {
             self.lost = before.into_iter().filter(|name| !state.has.contains_key(name)).collect();
             self.lost.retain(|name| !self.given_up.contains(name));
