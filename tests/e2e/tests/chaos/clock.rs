@@ -24,7 +24,7 @@ fn a_wall_clock_that_jumps_changes_nothing_for_the_leader_or_a_follower() {
         let follower = stage.fleet.followers().await[0];
         let id = stage.fleet.controllers[leader].id().await;
         let terms = stage.terms().await;
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         for jumps in [leader, follower] {
             for ahead in [HOUR, -HOUR, 0] {
                 stage.say(&format!("the clock of controller-{} is {ahead} s ahead", jumps + 1));

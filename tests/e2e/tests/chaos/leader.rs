@@ -40,7 +40,7 @@ async fn storm_around(stage: &mut Stage, happens: impl AsyncFnOnce(&mut Stage, u
 #[test]
 fn a_leader_killed_in_a_storm_of_wakes_is_succeeded_and_no_request_is_lost() {
     on_a_fleet(async |stage| {
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         let slowest = storm_around(stage, async |stage, leader| {
             stage.fleet.controllers[leader].process().kill().await;
         })
@@ -55,7 +55,7 @@ fn a_leader_killed_in_a_storm_of_wakes_is_succeeded_and_no_request_is_lost() {
 #[test]
 fn a_leader_paused_for_longer_than_its_lease_writes_nothing_when_it_goes_on() {
     on_a_fleet(async |stage| {
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         let mut paused = None;
         let slowest = storm_around(stage, async |stage, leader| {
             stage.fleet.controllers[leader].process().signal(Signal::SIGSTOP);
@@ -79,7 +79,7 @@ fn a_leader_paused_for_longer_than_its_lease_writes_nothing_when_it_goes_on() {
 #[test]
 fn a_leader_that_is_told_to_end_hands_over_within_a_second() {
     on_a_fleet(async |stage| {
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         let mut ending = 0;
         let slowest = storm_around(stage, async |stage, leader| {
             stage.fleet.controllers[leader].process().signal(Signal::SIGTERM);

@@ -30,7 +30,7 @@ async fn heal(stage: &mut Stage) {
 
 /// The leader loses some; a storm; another one leads. Returns how long the slowest wake waited.
 async fn leader_loses(stage: &mut Stage, lost: &[Member]) -> Duration {
-    let traffic = stage.traffic();
+    let traffic = stage.traffic().await;
     let leader = stage.fleet.until_leader().await;
     stage.say(&format!("controller-{} leads, and loses {lost:?}", leader + 1));
     for member in lost {
@@ -62,7 +62,7 @@ fn a_leader_that_loses_the_api_server_lets_another_one_lead() {
 #[test]
 fn a_replica_that_loses_everyone_loses_no_request() {
     on_a_fleet(async |stage| {
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         let lost = until::some("a node is served", async || stage.fleet.controller_of(0).await).await;
         stage.fleet.site.cut_off(controller(lost));
         let slowest = storm_meanwhile(stage).await;
@@ -81,7 +81,7 @@ fn a_replica_that_loses_everyone_loses_no_request() {
 #[test]
 fn a_node_that_loses_all_controllers_serves_what_is_warm_and_nothing_is_scaled_down_under_it() {
     on_a_fleet(async |stage| {
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         let warm = stage.fleet.http(0, &stage.services.busy, "/");
         until::so("the streams are open", async || load::once(&warm).await.result.is_ok()).await;
         for number in 0..3 {
@@ -120,7 +120,7 @@ fn a_node_that_loses_all_controllers_serves_what_is_warm_and_nothing_is_scaled_d
 #[test]
 fn packets_lost_between_controllers_nodes_and_etcd_lose_no_request() {
     on_a_fleet(async |stage| {
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         let leader = stage.fleet.until_leader().await;
         for member in [controller(leader), Member::Node(0), Member::Etcd(0)] {
             stage.fleet.site.lose(member, 5);
@@ -138,7 +138,7 @@ const LATE: Duration = Duration::from_millis(100);
 #[test]
 fn packets_that_come_late_between_controllers_nodes_and_etcd_lose_no_request() {
     on_a_fleet(async |stage| {
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         let leader = stage.fleet.until_leader().await;
         for member in [controller(leader), Member::Node(0), Member::Etcd(0)] {
             stage.fleet.site.slow(member, LATE);

@@ -39,7 +39,7 @@ async fn storm_around(stage: &mut Stage, fault: Fault) {
 #[test]
 fn any_part_that_is_killed_in_a_storm_loses_only_what_ran_through_it() {
     on_a_fleet(async |stage| {
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         let follower = stage.fleet.followers().await[0];
         for fault in [
             Fault::KillController(follower),
@@ -98,7 +98,7 @@ async fn storm_without_quorum(stage: &mut Stage, fault: Fault) {
 #[test]
 fn without_a_quorum_of_etcd_what_sleeps_wakes_by_one_write_and_nothing_is_put_to_sleep() {
     on_a_fleet(async |stage| {
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         storm_without_quorum(stage, Fault::KillEtcdAllBut(2)).await;
         storm_without_quorum(stage, Fault::CutOffEtcdAllBut(0)).await;
         traffic.stop().await;

@@ -9,6 +9,7 @@ use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::net::in_namespace_within;
 use zenvoy_e2e::parts;
 use zenvoy_e2e::store::Records;
+use zenvoy_e2e::until;
 use zenvoy_e2e::zenvoy::Fleet;
 
 use crate::check::{check, until_all_sleep, up_at};
@@ -88,9 +89,21 @@ impl Stage {
         history.iter().filter(|change| change.key == "leader").count()
     }
 
-    /// Starts the traffic that always runs.
-    pub(crate) fn traffic(&self) -> Traffic {
-        Traffic::start(&self.fleet, &self.services, &self.journal, 1)
+    /// Starts the traffic that always runs, and waits until what is always in use is up for all nodes: a fault that comes before
+    /// would find nothing warm.
+    pub(crate) async fn traffic(&self) -> Traffic {
+        let traffic = Traffic::start(&self.fleet, &self.services, &self.journal, 1);
+        let busy = self.services.busy.name();
+        until::so("what is always in use is up", async || {
+            let entries = self.journal.entries();
+            (0..self.fleet.nodes.len()).all(|node| {
+                entries
+                    .iter()
+                    .any(|entry| entry.node == node && entry.workload == busy && entry.served().is_some())
+            })
+        })
+        .await;
+        traffic
     }
 
     /// Wakes some of the services that sleep, through all nodes at once.

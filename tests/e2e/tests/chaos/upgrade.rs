@@ -63,7 +63,7 @@ fn a_fleet_of_an_earlier_build_is_upgraded_part_by_part_and_one_part_goes_back()
     let earlier = parts::path("earlier");
     on_a_fleet_of(earlier.clone(), async move |stage| {
         let program = parts::zenvoy();
-        let traffic = stage.traffic();
+        let traffic = stage.traffic().await;
         // The leader last: what leads is of the earlier build for as long as there is one.
         let leader = stage.fleet.until_leader().await;
         assert_runs(stage.fleet.controllers[leader].process(), &earlier);
