@@ -69,7 +69,7 @@ pub struct Txn {
 
 impl Txn {
     /// Whether it rests on a record that it writes: once it was carried out, it is refused. So one that was not answered may be
-    /// sent again, and however often it is sent, it is carried out once at most.
+    /// sent again, and is carried out once at most; but for one that creates a record which somebody removes meanwhile.
     pub fn voids_itself(&self) -> bool {
         self.compares.iter().any(|compare| {
             self.writes.iter().any(|write| match (compare, write) {
