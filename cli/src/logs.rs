@@ -1,7 +1,7 @@
 //! Flags for logs, the same for all subcommands.
 
 use clap::Args;
-use zenvoy_shared::telemetry::{self, LogFormat};
+use zenvoy_shared::telemetry::{self, LogFilter, LogFormat};
 
 use crate::exit::Failure;
 
@@ -13,7 +13,7 @@ pub(crate) struct LogArgs {
     /// Modules follow commas, as in info,zenvoy_controller=debug,zenvoy_proxy::hold=trace.
     /// Without this: info; for `zenvoy up`: warn.
     #[arg(long, global = true, value_name = "FILTER", env = "ZENVOY_LOG")]
-    pub(crate) log: Option<String>,
+    pub(crate) log: Option<LogFilter>,
     /// How log lines look: human (one readable line), or json (one object a line)
     #[arg(long, global = true, value_name = "FORMAT", env = "ZENVOY_LOG_FORMAT", default_value = "human")]
     pub(crate) log_format: LogFormat,
@@ -22,7 +22,7 @@ pub(crate) struct LogArgs {
 impl LogArgs {
     /// The filter, `default` when none is given.
     pub(crate) fn filter<'a>(&'a self, default: &'a str) -> &'a str {
-        self.log.as_deref().unwrap_or(default)
+        self.log.as_ref().map_or(default, LogFilter::as_str)
     }
 
     /// Logs go to standard error from now on.

@@ -187,8 +187,10 @@ fn a_variable_counts_as_its_flag_and_the_flag_wins() {
 
 #[test]
 fn a_bad_log_filter_is_refused_with_an_example() {
-    let message = refused(&["proxy", "--controllers", "http://localhost:1", "--log", "zenvoy=loud"], &[]);
-    assert!(message.contains("an example is info,zenvoy_controller=debug"), "{message}");
+    for (subcommand, filter) in [("proxy", "zenvoy=loud"), ("crd", "zenvoy=loud"), ("crd", "info, debug")] {
+        let message = refused(&[subcommand, "--log", filter], &[]);
+        assert!(message.contains("an example is info,zenvoy_controller=debug"), "{message}");
+    }
 }
 
 #[test]

@@ -30,6 +30,30 @@ impl FromStr for LogFormat {
     }
 }
 
+/// Which events are logged: `tracing-subscriber` directives, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// The directives.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = TelemetryError;
+
+    fn from_str(text: &str) -> Result<Self, TelemetryError> {
+        // The parser takes any word for the name of a module.
+        let spaced = text.contains(char::is_whitespace).then(|| "it has a space in it".to_owned());
+        match spaced.or_else(|| EnvFilter::try_new(text).err().map(|error| error.to_string())) {
+            Some(reason) => Err(TelemetryError::Filter { filter: text.into(), reason }),
+            None => Ok(Self(text.into())),
+        }
+    }
+}
+
 /// The process could not start logging.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {

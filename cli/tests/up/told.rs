@@ -295,6 +295,7 @@ upstreams:
         log.until(&["up.yaml is gone: the last good configuration stays until the file is back"]).await;
         assert!(!greeted(SocketAddr::from(([127, 0, 0, 1], 15432))).await.0.is_empty());
         std::fs::write(&path, file.replace("web", "other")).expect("written");
+        log.until(&["up.yaml is good, and is used again"]).await;
         up.until("local/web:80  gone").await;
     });
 }

@@ -32,6 +32,8 @@ pub struct ProcessSource {
     config: watch::Sender<Arc<Config>>,
     keeper: Arc<Keeper>,
     questions: mpsc::Receiver<Question>,
+    /// It was told that the file cannot be used.
+    complained: bool,
 }
 
 /// Reads and writes of the same.
@@ -51,7 +53,8 @@ pub fn open(
 ) -> Result<(ProcessSource, ProcessScaler), FileError> {
     let config = watch::Sender::new(Arc::new(file::read(&path, &conflicts)?));
     let (sender, questions) = mpsc::channel(BUFFER);
-    let source = ProcessSource { path, conflicts, config, keeper: Arc::new(keeper), questions };
+    let source =
+        ProcessSource { path, conflicts, config, keeper: Arc::new(keeper), questions, complained: false };
     Ok((source, ProcessScaler { questions: sender }))
 }
 
@@ -61,14 +64,23 @@ impl ProcessSource {
         self.config.subscribe()
     }
 
-    fn read_again(&self, pool: &mut Pool) {
+    fn read_again(&mut self, pool: &mut Pool) {
         match file::read(&self.path, &self.conflicts) {
             Ok(config) => {
-                tracing::info!(file = %self.path.display(), "took over the changed file");
+                let file = self.path.display();
+                if std::mem::take(&mut self.complained) {
+                    // As visible as the complaint was.
+                    tracing::warn!("{file} is good, and is used again");
+                } else {
+                    tracing::info!(%file, "took over the changed file");
+                }
                 pool.load(&config, Instant::now());
                 self.config.send_replace(Arc::new(config));
             }
-            Err(error) => tracing::error!("the changed file is not used, the last good one stays: {error}"),
+            Err(error) => {
+                self.complained = true;
+                tracing::error!("the changed file is not used, the last good one stays: {error}");
+            }
         }
     }
 }
@@ -118,10 +130,13 @@ impl Source for ProcessSource {
                 () = at(pool.due()) => pool.tick(Instant::now()),
                 became = file.next() => match became {
                     Became::Changed => self.read_again(&mut pool),
-                    Became::Gone => tracing::warn!(
-                        "{} is gone: the last good configuration stays until the file is back",
-                        self.path.display()
-                    ),
+                    Became::Gone => {
+                        self.complained = true;
+                        tracing::warn!(
+                            "{} is gone: the last good configuration stays until the file is back",
+                            self.path.display()
+                        );
+                    }
                 },
             }
         }
