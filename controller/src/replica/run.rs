@@ -137,6 +137,7 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     let port = Port::new(options.tls.clone());
     let gate = Arc::new(Gate::new(port.access()));
     let xds = Server::builder().admit(gate.clone()).build();
+    let (ended, ended_events) = mpsc::channel(EVENTS);
     let (urgent, urgent_events) = mpsc::channel(EVENTS);
     let (facts, fact_events) = mpsc::channel(EVENTS);
     let (lease, lease_events) = mpsc::channel(4);
@@ -172,19 +173,20 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
         me: me.clone(),
         started: started.into(),
         heard: hears,
-        events: urgent.clone(),
+        events: urgent,
         standing,
     };
     tasks.spawn("the election", elect(candidate, parts.electing, stop.clone()));
     let executor = Executor::new(parts.store, parts.scaler);
     let mind = Mind {
         core: Core::new(options.core(me)),
-        hands: Hands::new(xds, sessions, gate, parts.reporter, executor, urgent),
+        hands: Hands::new(xds, sessions, gate, parts.reporter, executor, ended),
         clock,
         lacks,
         blocking,
     };
-    let inputs = Inputs { urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
+    let inputs =
+        Inputs { ended: ended_events, urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
     tasks.spawn("the core", mind.live(WatchEvent::Resync(snapshot), inputs, stop));
     tasks.end().await
 }
@@ -282,6 +284,10 @@ async fn serve(
 }
 
 struct Inputs {
+    /// How jobs ended: the next step of a wake that has begun goes before one that begins, so that in a storm the API server
+    /// has writes to do from the first wake on.
+    ended: mpsc::Receiver<Event>,
+    /// What nodes and the election say.
     urgent: mpsc::Receiver<Event>,
     facts: mpsc::Receiver<Fact>,
     steps: mpsc::Receiver<WatchEvent>,
@@ -293,6 +299,7 @@ impl Inputs {
     async fn next(&mut self) -> Option<Event> {
         tokio::select! {
             biased;
+            event = self.ended.recv() => event,
             event = self.urgent.recv() => event,
             step = self.steps.recv() => step.map(Event::Store),
             lease = self.lease.recv() => lease.map(Event::Lease),

@@ -204,8 +204,9 @@ impl KubeSource {
             if board.is_listed() {
                 patience = patience.or_else(|| Some(Instant::now() + PATIENCE));
             }
-            let Settled { facts: new, notices, homes } = board.settle(patience_is_over);
+            let Settled { facts: new, notices, homes, starts } = board.settle(patience_is_over);
             self.desk.take(notices, homes);
+            around.starts.leave(starts);
             around.want(board.wants(), &wanted);
             for fact in new {
                 is_complete |= matches!(fact, Fact::Complete);
@@ -223,6 +224,7 @@ struct Around {
     tasks: JoinSet<()>,
     ground: Ground,
     kinds: kinds::Kinds,
+    starts: inspect::Starts,
     followed: BTreeSet<String>,
 }
 
@@ -238,10 +240,11 @@ impl Around {
         let kinds = kinds::Kinds::new(client.clone());
         let mut tasks = JoinSet::new();
         watches::start(&mut tasks, &ground);
-        tasks.spawn(further::reads(client.clone(), kinds.clone(), wants.clone(), changed.clone()));
+        tasks.spawn(further::reads(client.clone(), kinds.clone(), wants, changed.clone()));
         let patience = source.options.unschedulable_after;
-        tasks.spawn(inspect::run(client, patience, wants, changed));
-        Self { tasks, ground, kinds, followed: BTreeSet::new() }
+        let starts = inspect::Starts::default();
+        tasks.spawn(inspect::run(client, patience, starts.clone(), changed));
+        Self { tasks, ground, kinds, starts, followed: BTreeSet::new() }
     }
 
     /// Sees to what the board wants to know.

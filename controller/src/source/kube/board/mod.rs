@@ -70,6 +70,8 @@ pub(super) struct Settled {
     pub(super) notices: Vec<(ObjectId, Option<Notice>)>,
     /// Whose object an upstream is configured by.
     pub(super) homes: Vec<(UpstreamId, Option<ObjectId>)>,
+    /// Workloads whose pods to look at from now on, and those whose no longer.
+    pub(super) starts: Vec<(WorkloadId, Option<Starting>)>,
 }
 
 /// A workload that should run and has nothing ready.
@@ -87,8 +89,6 @@ pub(super) struct Wants {
     pub(super) kinds: BTreeSet<String>,
     /// Objects of further kinds to read, with the version they were seen at.
     pub(super) reads: BTreeMap<WorkloadId, String>,
-    /// Workloads whose pods to look at.
-    pub(super) starting: BTreeMap<WorkloadId, Starting>,
 }
 
 /// An object of a further kind.
@@ -113,6 +113,8 @@ pub(super) struct Board {
     kinds: BTreeMap<String, KindState>,
     kinds_listed: BTreeSet<String>,
     further: BTreeMap<WorkloadId, Further>,
+    /// Workloads whose pods are looked at, and what was found.
+    starting: BTreeMap<WorkloadId, Starting>,
     trouble: BTreeMap<WorkloadId, Problem>,
     listed: BTreeSet<Room>,
 
@@ -172,7 +174,7 @@ impl Board {
                 }
             }
             Change::Trouble(id, problem) => {
-                if self.wants.starting.contains_key(&id) {
+                if self.starting.contains_key(&id) {
                     self.changed.insert(id.clone());
                     put(&mut self.trouble, id, problem);
                 }

@@ -35,7 +35,7 @@ impl Board {
         }
         settled.facts.extend(gone.into_iter().map(Fact::UpstreamGone));
         let (endpoints, started) = self.take_moved();
-        let (workloads, lost) = self.take_changed();
+        let (workloads, lost) = self.take_changed(&mut settled.starts);
         settled.facts.extend(workloads);
         settled.facts.extend(endpoints);
         for id in new {
@@ -200,10 +200,10 @@ impl Board {
     }
 
     /// Workloads that are new, changed or gone.
-    fn take_changed(&mut self) -> (Vec<Fact>, Vec<Fact>) {
+    fn take_changed(&mut self, starts: &mut Vec<(WorkloadId, Option<Starting>)>) -> (Vec<Fact>, Vec<Fact>) {
         let (mut facts, mut gone) = (Vec::new(), Vec::new());
         for id in std::mem::take(&mut self.changed) {
-            let now = if self.followed.contains(&id) { self.judge(&id) } else { None };
+            let now = if self.followed.contains(&id) { self.judge(&id, starts) } else { None };
             if self.said_workloads.get(&id) == now.as_ref() {
                 continue;
             }
@@ -222,7 +222,11 @@ impl Board {
     }
 
     /// A followed workload's facts; also decides whether its pods must be looked at.
-    fn judge(&mut self, id: &WorkloadId) -> Option<WorkloadFacts> {
+    fn judge(
+        &mut self,
+        id: &WorkloadId,
+        starts: &mut Vec<(WorkloadId, Option<Starting>)>,
+    ) -> Option<WorkloadFacts> {
         let upstreams = self.on_workload.get(id).into_iter().flatten();
         let has_ready = upstreams
             .filter_map(|upstream| self.said_endpoints.get(upstream))
@@ -235,7 +239,9 @@ impl Board {
                 && self.on_workload.contains_key(id)
         });
         let Some(starting) = starting else {
-            self.wants.starting.remove(id);
+            if self.starting.remove(id).is_some() {
+                starts.push((id.clone(), None));
+            }
             self.trouble.remove(id);
             let workload = workload?;
             return Some(WorkloadFacts {
@@ -246,7 +252,10 @@ impl Board {
             });
         };
         let wanted = Starting { uid: starting.version.uid.clone(), selector: starting.selector.clone() };
-        self.wants.starting.insert(id.clone(), wanted);
+        if self.starting.get(id) != Some(&wanted) {
+            starts.push((id.clone(), Some(wanted.clone())));
+            self.starting.insert(id.clone(), wanted);
+        }
         let problem = starting.refusal.clone().or_else(|| self.trouble.get(id).cloned());
         Some(WorkloadFacts {
             version: starting.version.clone(),
