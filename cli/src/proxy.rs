@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use http::Uri;
 use zenvoy_proxy::local::LocalAddress;
 use zenvoy_proxy::transport::rules::RulesBy;
-use zenvoy_proxy::{Goodbye, ProxyOptions, Transport};
+use zenvoy_proxy::{Goodbye, ProxyError, ProxyOptions, Transport};
 use zenvoy_shared::duration::Span;
 use zenvoy_shared::id::NodeId;
 use zenvoy_shared::pool::PortPool;
@@ -63,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", env = "ZENVOY_STATS_FLUSH_INTERVAL", default_value = "1s",
         value_parser = value::flush_interval)]
     stats_flush_interval: Duration,
-    /// At the end: how long held connections may still wait for their service
+    /// At the end: how long held connections may still wait for their service; no longer than --relay-grace
     #[arg(long, value_name = "DURATION", env = "ZENVOY_HELD_GRACE", help_heading = "Ending", default_value = "10s",
         value_parser = value::duration)]
     held_grace: Duration,
@@ -228,6 +228,15 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
     logs.init()?;
     run_until_signal(&args.shutdown, async |stop| {
         let tls = tls::open(files, Role::Node(options.node.clone())).await?;
-        Ok(zenvoy_proxy::run(ProxyOptions { tls, ..options }, stop).await?)
+        zenvoy_proxy::run(ProxyOptions { tls, ..options }, stop).await.map_err(failure)
     })
+}
+
+fn failure(error: ProxyError) -> Failure {
+    match error {
+        ProxyError::NoController | ProxyError::NoCertificate(_) | ProxyError::Plaintext(_) => {
+            Failure::configuration(error)
+        }
+        other => other.into(),
+    }
 }

@@ -82,6 +82,10 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
         (&["proxy", "--controllers", "http://localhost:1", "--rules", "ipfw"], "give nft, iptables or none"),
         (&["proxy", "--controllers", "https://c:1", "--tls-ca", "/proc/self/stat"], "--tls-dir"),
         (&["proxy", "--controllers", "https://c:1", "--tls-dir", "/nowhere"], "read /nowhere/ca.crt"),
+        (
+            &["proxy", "--controllers", "https://c:1", "--mode", "listen"],
+            "https://c:1/ speaks TLS; give --tls-dir",
+        ),
         (&["proxy", "--controllers", "http://c:1"], "controller http://c:1/ is beyond this machine"),
         (&["proxy", "--controllers", "http://c:1", "--plaintext", "--tls-dir", "x"], "--plaintext"),
         (
@@ -242,6 +246,18 @@ fn a_grace_that_the_end_would_cut_is_refused() {
         let message = refused(&[&proxy[..], flags].concat(), &[]);
         assert!(message.contains(expected) && message.contains("terminationGracePeriodSeconds"), "{message}");
     }
+}
+
+#[test]
+fn a_socket_in_a_folder_that_is_not_there_is_told_with_the_cure() {
+    let at = ["--mode", "listen", "--admin", "none", "--envoy-listen", "unix:/nowhere/proxy.sock"];
+    let output = zenvoy(&[&["proxy", "--controllers", "http://localhost:1"][..], &at].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("unix:/nowhere/proxy.sock: No such file") && said.contains("make its folder"),
+        "{said}"
+    );
 }
 
 #[test]
