@@ -20,8 +20,7 @@ use crate::{out, value};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The node's name: the same as its proxy's --node
-    #[arg(long, value_name = "NAME", env = "ZENVOY_NODE", default_value_t = value::host_name(),
-        value_parser = value::node)]
+    #[arg(long, value_name = "NAME", env = "ZENVOY_NODE", default_value_t = value::host_name())]
     node: NodeId,
     /// Envoy's node.cluster, for people who look at Envoy
     #[arg(long, value_name = "NAME", env = "ZENVOY_ENVOY_CLUSTER", default_value = "zenvoy",

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use zenvoy_shared::fault::causes;
 
+use crate::variables::Variables;
+
 /// Shown at the end of every help.
 pub(crate) const HELP: &str = "\
 Exit codes: 0 all went well, 1 it failed while running, 2 bad usage or configuration (nothing was started).
@@ -24,13 +26,13 @@ impl Failure {
         Self::Configuration(error.into())
     }
 
-    /// Says it on standard error.
-    pub(crate) fn report(&self) -> ExitCode {
+    /// Says it on standard error, with the variables that flags are from.
+    pub(crate) fn report(&self, variables: &Variables) -> ExitCode {
         let (error, code) = match self {
             Self::Configuration(error) => (error, 2),
             Self::Runtime(error) => (error, 1),
         };
-        eprintln!("zenvoy: {}", causes(error.as_ref()));
+        eprintln!("zenvoy: {}", variables.told(causes(error.as_ref())));
         ExitCode::from(code)
     }
 }

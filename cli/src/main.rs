@@ -16,6 +16,7 @@ mod shutdown;
 mod tls;
 mod up;
 mod value;
+mod variables;
 mod version;
 
 use std::process::ExitCode;
@@ -54,10 +55,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let (cli, variables) = variables::parse::<Cli>();
     match run(cli) {
         Ok(code) => code,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(&variables),
     }
 }
 

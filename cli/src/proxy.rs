@@ -3,11 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::ValueEnum;
 use http::Uri;
 use zenvoy_proxy::local::LocalAddress;
 use zenvoy_proxy::transport::rules::RulesBy;
-use zenvoy_proxy::{Goodbye, ProxyOptions, Transport};
+use zenvoy_proxy::{Goodbye, ProxyError, ProxyOptions, Transport};
+use zenvoy_shared::duration::Span;
 use zenvoy_shared::id::NodeId;
 use zenvoy_shared::pool::PortPool;
 use zenvoy_shared::proto::PodReference;
@@ -27,8 +29,7 @@ use crate::value;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The node's name: the same as its Envoy's node.id, and unlike all other nodes'
-    #[arg(long, value_name = "NAME", env = "ZENVOY_NODE", default_value_t = value::host_name(),
-        value_parser = value::node)]
+    #[arg(long, value_name = "NAME", env = "ZENVOY_NODE", default_value_t = value::host_name())]
     node: NodeId,
     /// Controllers, as `https://zenvoy-controller.zenvoy:18000` (http without TLS); several are tried in turn
     #[arg(long, value_name = "URL,...", env = "ZENVOY_CONTROLLERS", required = true, value_delimiter = ',',
@@ -62,11 +63,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", env = "ZENVOY_STATS_FLUSH_INTERVAL", default_value = "1s",
         value_parser = value::flush_interval)]
     stats_flush_interval: Duration,
-    /// At the end: how long held connections may still wait for their service
+    /// At the end: how long held connections may still wait for their service; no longer than --relay-grace
     #[arg(long, value_name = "DURATION", env = "ZENVOY_HELD_GRACE", help_heading = "Ending", default_value = "10s",
         value_parser = value::duration)]
     held_grace: Duration,
     /// At the end: how long relayed connections may last; while some do and Envoy lives, further ones are accepted
+    ///
+    /// At least 6s shorter than --shutdown-timeout: the rest of the end needs its time too.
     #[arg(long, value_name = "DURATION", env = "ZENVOY_RELAY_GRACE", help_heading = "Ending", default_value = "20s",
         value_parser = value::duration)]
     relay_grace: Duration,
@@ -178,10 +181,29 @@ fn beyond(controllers: &[Uri]) -> Option<String> {
     found.map(|uri| format!("controller {uri}"))
 }
 
+/// Whether the graces leave the end as much time as it is given: else connections are cut before their grace is over, and no
+/// controller is told that the node is gone.
+fn check_ending(options: &ProxyOptions, timeout: Duration) -> anyhow::Result<()> {
+    let takes = options.ends_within();
+    if takes <= timeout {
+        return Ok(());
+    }
+    let (flag, grace) = match options.goodbye {
+        Goodbye::WhenEnvoyGone { within } if within > options.relay_grace => ("--envoy-grace", within),
+        _ => ("--relay-grace", options.relay_grace),
+    };
+    bail!(
+        "{flag} {} makes the end take up to {}, but --shutdown-timeout cuts it off after {}; give a shorter {flag}, or a longer \
+         --shutdown-timeout (and in a Pod a terminationGracePeriodSeconds beyond that)",
+        Span(grace),
+        Span(takes),
+        Span(timeout)
+    )
+}
+
 pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
     check_pool(&args.port_pool, &args.own_addresses()).map_err(Failure::configuration)?;
     let files = args.tls.check(beyond(&args.controllers).as_deref()).map_err(Failure::configuration)?;
-    logs.init()?;
     let transport = match args.mode {
         Mode::Listen => Transport::Listen,
         Mode::Tproxy => Transport::Tproxy { port: args.tproxy_port, pool: args.port_pool, rules: args.rules },
@@ -202,8 +224,19 @@ pub(crate) fn run(args: Args, logs: &LogArgs) -> Result<(), Failure> {
         },
         ..ProxyOptions::new(args.node, args.controllers)
     };
+    check_ending(&options, args.shutdown.timeout()).map_err(Failure::configuration)?;
+    logs.init()?;
     run_until_signal(&args.shutdown, async |stop| {
         let tls = tls::open(files, Role::Node(options.node.clone())).await?;
-        Ok(zenvoy_proxy::run(ProxyOptions { tls, ..options }, stop).await?)
+        zenvoy_proxy::run(ProxyOptions { tls, ..options }, stop).await.map_err(failure)
     })
+}
+
+fn failure(error: ProxyError) -> Failure {
+    match error {
+        ProxyError::NoController | ProxyError::NoCertificate(_) | ProxyError::Plaintext(_) => {
+            Failure::configuration(error)
+        }
+        other => other.into(),
+    }
 }

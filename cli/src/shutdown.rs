@@ -25,6 +25,13 @@ pub(crate) struct ShutdownArgs {
     shutdown_timeout: Duration,
 }
 
+impl ShutdownArgs {
+    /// After a signal; what goes on then is cut off.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.shutdown_timeout
+    }
+}
+
 /// Runs `work` in a runtime of its own until it ends; a signal cancels the token that it is given.
 pub(crate) fn run_until_signal<F, W>(args: &ShutdownArgs, work: W) -> Result<(), Failure>
 where

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use zenvoy_shared::duration::{InvalidSpan, Span};
-use zenvoy_shared::id::NodeId;
+use zenvoy_shared::id::{NodeId, is_name};
+
+/// In letters; see [`class`].
+const LONGEST_CLASS: usize = 240;
 
 /// `90s`, `5m`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, InvalidSpan> {
@@ -81,12 +84,24 @@ pub(crate) fn file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// The name of a node: not empty, without white space.
-pub(crate) fn node(text: &str) -> Result<NodeId, String> {
-    if text.is_empty() || text.contains(char::is_whitespace) {
-        return Err(format!("{text:?} is not a node's name: give one without spaces, unlike all others"));
+/// The first part of nodes' names: `CLASS-…`. A folder is called after it, so it is a little shorter.
+pub(crate) fn class(text: &str) -> Result<String, String> {
+    if is_name(text) && text.len() <= LONGEST_CLASS {
+        return Ok(text.into());
     }
-    Ok(NodeId(text.into()))
+    Err(format!(
+        "{text:?} is not a class of nodes: give 1 to {LONGEST_CLASS} letters (a-z, A-Z), digits, '-', '.' and '_', with which \
+         their names begin"
+    ))
+}
+
+/// A host as certificates name it: an IP address, or a DNS name, whose first label may be `*`.
+pub(crate) fn host(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if text.parse::<IpAddr>().is_ok() || domain(&name.to_ascii_lowercase()).is_ok() {
+        return Ok(text.into());
+    }
+    Err(format!("{text:?} is not a host: give a DNS name or an IP address, without scheme and port"))
 }
 
 /// This machine's (or pod's) name.
@@ -138,6 +153,16 @@ mod tests {
         assert_eq!(domain("cluster.local"), Ok("cluster.local".into()));
         for bad in ["", "a b", ".local", "local.", "Cluster.local", "a..b"] {
             assert!(domain(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_in_a_certificate_is_a_name_or_an_address_alone() {
+        for good in ["localhost", "::1", "10.0.0.1", "*.zenvoy-etcd.zenvoy.svc", "Host.example.org"] {
+            assert_eq!(host(good), Ok(good.into()));
+        }
+        for bad in ["", "*", "a b", "localhost:1", "https://localhost", "a.*.b", "[::1]"] {
+            assert!(host(bad).is_err_and(|error| error.contains("without scheme and port")), "{bad}");
         }
     }
 

@@ -23,7 +23,7 @@ fn made(out: &Path, flags: &[&str]) {
 
 fn refused(out: &Path, flags: &[&str]) -> String {
     let output = certs(out, flags);
-    assert!(!output.status.success(), "{flags:?}");
+    assert_eq!(output.status.code(), Some(2), "{flags:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -130,9 +130,11 @@ fn etcd_has_authorities_of_its_own_and_keeps_what_it_has() {
 fn names_that_no_certificate_can_hold_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     for (flags, expected) in [
-        (&["--node", "a/b"][..], "is no name of zenvoy"),
+        (&["--node", "a/b"][..], "is not a node's name"),
         (&["--node", "node-1", "--trust-domain", "Example.org"][..], "is no trust domain"),
-        (&["--node-class", "a b"][..], "is no name of zenvoy"),
+        (&["--node-class", "a b"][..], "is not a class of nodes"),
+        (&["--node", "a", "--node", "a"][..], "two certificates would be in"),
+        (&["--node", "a-class", "--node-class", "a"][..], "two certificates would be in"),
     ] {
         let why = refused(folder.path(), flags);
         assert!(why.contains(expected), "{why}, not {expected}");

@@ -82,6 +82,10 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
         (&["proxy", "--controllers", "http://localhost:1", "--rules", "ipfw"], "give nft, iptables or none"),
         (&["proxy", "--controllers", "https://c:1", "--tls-ca", "/proc/self/stat"], "--tls-dir"),
         (&["proxy", "--controllers", "https://c:1", "--tls-dir", "/nowhere"], "read /nowhere/ca.crt"),
+        (
+            &["proxy", "--controllers", "https://c:1", "--mode", "listen"],
+            "https://c:1/ speaks TLS; give --tls-dir",
+        ),
         (&["proxy", "--controllers", "http://c:1"], "controller http://c:1/ is beyond this machine"),
         (&["proxy", "--controllers", "http://c:1", "--plaintext", "--tls-dir", "x"], "--plaintext"),
         (
@@ -90,6 +94,13 @@ fn a_bad_flag_is_one_message_that_says_what_is_expected() {
         ),
         (&["controller", "--store", "memory"], "--listen 0.0.0.0:18000 is beyond this machine"),
         (&["proxy", "--controllers", "http://localhost:1", "--node", "a b"], "is not a node's name"),
+        (
+            &["certs", "--out", "x", "--node", "../x"],
+            "is not a node's name: give 1 to 253 letters (a-z, A-Z), digits, '-', '.' and '_'",
+        ),
+        (&["certs", "--out", "x", "--node-class", "a b"], "is not a class of nodes: give 1 to 240 letters"),
+        (&["certs", "--out", "x", "--controller-host", "https://c"], "give a DNS name or an IP address"),
+        (&["certs", "--out", "x", "--etcd-host", "etcd:2379"], "give a DNS name or an IP address"),
         (&["controller", "--listen", "18000"], "give ip:port, as 127.0.0.1:18000"),
         (&["up", "x.yaml", "--admin", "localhost:1"], "give ip:port"),
         (&["up", "x.yaml", "--listener-bind", "localhost"], "give one as 127.0.0.1"),
@@ -183,6 +194,70 @@ fn a_variable_counts_as_its_flag_and_the_flag_wins() {
     let output = with_env(&["bootstrap", "--node", "flag"], &[("ZENVOY_NODE", "variable")]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("flag") && !text.contains("variable"), "{text}");
+}
+
+#[test]
+fn what_is_wrong_with_a_variable_is_told_with_its_name_beside_the_flag() {
+    let proxy = ["proxy", "--controllers", "http://localhost:1"];
+    let cases: &[(&[&str], (&str, &str), &str)] = &[
+        (&["bootstrap"], ("ZENVOY_ENVOY_ADMIN", "nonsense"), "'--admin <ADDRESS> (from ZENVOY_ENVOY_ADMIN)'"),
+        (&["proxy"], ("ZENVOY_CONTROLLERS", "c:1"), "'--controllers <URL,...> (from ZENVOY_CONTROLLERS)'"),
+        (&proxy, ("ZENVOY_MODE", "bridge"), "'--mode <MODE> (from ZENVOY_MODE)'"),
+        (&proxy, ("ZENVOY_PLAINTEXT", "perhaps"), "'--plaintext (from ZENVOY_PLAINTEXT)'"),
+        (&["crd"], ("ZENVOY_LOG", "zenvoy=loud"), "'--log <FILTER> (from ZENVOY_LOG)'"),
+        (&["node", "list"], ("ZENVOY_CLUSTER", "A"), "'--cluster <NAME> (from ZENVOY_CLUSTER)'"),
+    ];
+    for (arguments, variable, expected) in cases {
+        let message = refused(arguments, &[*variable]);
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+    let both = refused(&[&proxy[..], &["--tls-dir", "/"]].concat(), &[("ZENVOY_PLAINTEXT", "true")]);
+    assert!(
+        both.contains("--plaintext (from ZENVOY_PLAINTEXT)") && both.contains("'--tls-dir <FOLDER>'"),
+        "{both}"
+    );
+    let given = refused(&["bootstrap", "--admin", "nonsense"], &[("ZENVOY_ENVOY_ADMIN", "127.0.0.1:1")]);
+    assert!(!given.contains("ZENVOY_"), "the flag wins: {given}");
+}
+
+#[test]
+fn what_is_found_later_of_a_variable_is_told_with_its_name_too() {
+    let message = refused(
+        &["proxy", "--controllers", "http://localhost:1", "--mode", "listen"],
+        &[("ZENVOY_ADMIN", "127.0.0.1:18001"), ("ZENVOY_RULES", "none")],
+    );
+    assert!(message.contains("--envoy-listen and --admin ask for one address"), "{message}");
+    assert!(message.ends_with("\n  --admin is from ZENVOY_ADMIN\n"), "{message}");
+}
+
+#[test]
+fn a_grace_that_the_end_would_cut_is_refused() {
+    let proxy = ["proxy", "--controllers", "http://localhost:1", "--mode", "listen"];
+    let cases: &[(&[&str], &str)] = &[
+        (
+            &["--relay-grace", "40s"],
+            "--relay-grace 40s makes the end take up to 46s, but --shutdown-timeout cuts it off after 30s",
+        ),
+        (&["--relay-grace", "25s"], "--relay-grace 25s makes the end take up to 31s"),
+        (&["--shutdown-timeout", "10s"], "--relay-grace 20s makes the end take up to 26s"),
+        (&["--envoy-grace", "1m"], "--envoy-grace 1m makes the end take up to 1m3s"),
+    ];
+    for (flags, expected) in cases {
+        let message = refused(&[&proxy[..], flags].concat(), &[]);
+        assert!(message.contains(expected) && message.contains("terminationGracePeriodSeconds"), "{message}");
+    }
+}
+
+#[test]
+fn a_socket_in_a_folder_that_is_not_there_is_told_with_the_cure() {
+    let at = ["--mode", "listen", "--admin", "none", "--envoy-listen", "unix:/nowhere/proxy.sock"];
+    let output = zenvoy(&[&["proxy", "--controllers", "http://localhost:1"][..], &at].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("unix:/nowhere/proxy.sock: No such file") && said.contains("make its folder"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -34,20 +34,21 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
+    /// How long it takes at most: what is relayed, or Envoy, is waited for, and then what is left has to end.
+    pub(crate) fn takes(relay_grace: Duration, goodbye: Goodbye) -> Duration {
+        (relay_grace + ENDING).max(patience(goodbye)) + ENDING
+    }
+
     /// Now.
     pub(crate) fn begins(options: &ProxyOptions) -> Self {
         let (now, goodbye) = (Instant::now(), options.goodbye);
-        let patience = match goodbye {
-            Goodbye::WhenEnvoyGone { within } => within,
-            Goodbye::Always | Goodbye::Never => Duration::ZERO,
-        };
         let relayed_until = now + options.relay_grace;
         Self {
             accept_until: relayed_until - LAST.min(options.relay_grace / 4),
             held_until: now + options.held_grace.min(options.relay_grace),
             relayed_until,
             goodbye,
-            envoy_until: now + patience,
+            envoy_until: now + patience(goodbye),
         }
     }
 
@@ -98,6 +99,14 @@ impl Ending {
             sleep(LOOK).await;
         }
         Farewell::Forget
+    }
+}
+
+/// How long Envoy's end is waited for.
+fn patience(goodbye: Goodbye) -> Duration {
+    match goodbye {
+        Goodbye::WhenEnvoyGone { within } => within,
+        Goodbye::Always | Goodbye::Never => Duration::ZERO,
     }
 }
 

@@ -10,6 +10,7 @@ use zenvoy_shared::pool::PortPool;
 use zenvoy_shared::proto::PodReference;
 use zenvoy_shared::tls::Live;
 
+use crate::ending::Ending;
 use crate::hold::{Pace, Patience};
 use crate::local::LocalAddress;
 use crate::transport::rules::RulesBy;
@@ -115,6 +116,12 @@ impl ProxyOptions {
             relay_grace: Duration::from_secs(30),
             goodbye: Goodbye::default(),
         }
+    }
+
+    /// How long [`run`](crate::run) may go on after it was told to stop. Whoever gives it less time cuts connections that the
+    /// options promise more, and the controllers are not told that the node is gone.
+    pub fn ends_within(&self) -> Duration {
+        Ending::takes(self.relay_grace, self.goodbye)
     }
 
     /// How long Envoy's statistics may stay away before activity is unknown.

@@ -154,6 +154,31 @@ name! {
     /// One proxy together with its Envoy.
     NodeId
 }
+impl NodeId {
+    /// The longest name that a node may be given, in letters: that of a Pod.
+    pub const LONGEST: usize = 253;
+}
+
+/// The one way in which people give a node its name.
+impl FromStr for NodeId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if is_name(text) && text.len() <= Self::LONGEST {
+            return Ok(Self(text.into()));
+        }
+        let expected = "a node's name: give 1 to 253 letters (a-z, A-Z), digits, '-', '.' and '_', unlike all other nodes'";
+        Err(InvalidId { text: text.into(), expected })
+    }
+}
+
+/// Whether a node, or a class of nodes, may be called so: a certificate can hold it (SPIFFE ID, 2.2), and it is one segment of
+/// a path.
+pub fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    !matches!(text, "" | "." | "..") && text.chars().all(fits)
+}
+
 name! {
     /// One start of a node: changes whenever its proxy or its Envoy starts anew (rule N5).
     NodeEpoch
@@ -250,5 +275,17 @@ mod tests {
         let id = WorkloadId::new("shop", "Deployment.apps", "cart");
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!("shop/cart".parse::<WorkloadId>().is_err());
+    }
+
+    #[test]
+    fn a_node_has_a_name_that_fits_into_a_certificate_and_a_path() {
+        let longest = "n".repeat(NodeId::LONGEST);
+        for text in ["node-1", "ip-10-0-0-1.eu_west", "N", "...", &longest] {
+            assert_eq!(text.parse(), Ok(NodeId(text.into())));
+        }
+        for text in ["", ".", "..", "../x", "a/b", "a b", "a:1", "knöten", &format!("{longest}n")] {
+            let error = text.parse::<NodeId>().expect_err(text).to_string();
+            assert!(error.contains("give 1 to 253 letters (a-z, A-Z), digits, '-', '.' and '_'"), "{error}");
+        }
     }
 }

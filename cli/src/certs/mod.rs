@@ -3,6 +3,7 @@
 mod authority;
 mod folder;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -28,8 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER", env = "ZENVOY_CERTS_OUT")]
     out: PathBuf,
     /// A node to make a certificate for, as `--node` of its proxy; may be given several times
-    #[arg(long = "node", value_name = "NAME", env = "ZENVOY_CERTS_NODES", value_delimiter = ',',
-        value_parser = value::node)]
+    #[arg(long = "node", value_name = "NAME", env = "ZENVOY_CERTS_NODES", value_delimiter = ',')]
     nodes: Vec<NodeId>,
     /// A class of nodes to make one common certificate for: all whose names begin with CLASS and a hyphen
     ///
@@ -38,15 +38,17 @@ pub(crate) struct Args {
         long = "node-class",
         value_name = "CLASS",
         env = "ZENVOY_CERTS_NODE_CLASSES",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = value::class
     )]
     classes: Vec<String>,
     /// Hosts and IP addresses by which proxies reach controllers, as in their --controllers
     #[arg(long = "controller-host", value_name = "HOST", env = "ZENVOY_CERTS_CONTROLLER_HOSTS",
-        value_delimiter = ',', default_values = ["localhost", "127.0.0.1", "::1"])]
+        value_delimiter = ',', value_parser = value::host, default_values = ["localhost", "127.0.0.1", "::1"])]
     hosts: Vec<String>,
     /// Hosts and IP addresses of etcd's members, for its clients and among themselves; without, nothing is made for etcd
-    #[arg(long = "etcd-host", value_name = "HOST", env = "ZENVOY_CERTS_ETCD_HOSTS", value_delimiter = ',')]
+    #[arg(long = "etcd-host", value_name = "HOST", env = "ZENVOY_CERTS_ETCD_HOSTS", value_delimiter = ',',
+        value_parser = value::host)]
     etcd_hosts: Vec<String>,
     /// The trust domain in all names: one for each installation
     #[arg(long, value_name = "DOMAIN", env = "ZENVOY_CERTS_TRUST_DOMAIN", default_value = "zenvoy.local")]
@@ -61,18 +63,28 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    Ok(make(args)?)
+    let existing = if args.renew { Existing::Replaced } else { Existing::Refused };
+    let certificates = certificates(args).map_err(Failure::configuration)?;
+    check(&certificates, existing).map_err(Failure::configuration)?;
+    Ok(make(args, certificates, existing)?)
 }
 
-fn make(args: &Args) -> anyhow::Result<()> {
-    let certificates = certificates(args)?;
-    let existing = if args.renew { Existing::Replaced } else { Existing::Refused };
-    // Nothing is written when something would be refused.
-    for Certificate { folder, .. } in certificates.iter().filter(|one| one.folder.is_written()) {
-        if existing == Existing::Refused {
-            bail!("{} holds a certificate already; give --renew to replace it", folder.path().display());
+/// Whether each can be written: nothing is when something would be refused.
+fn check(certificates: &[Certificate], existing: Existing) -> anyhow::Result<()> {
+    let mut folders = BTreeSet::new();
+    for folder in certificates.iter().map(|one| &one.folder) {
+        let path = folder.path();
+        if !folders.insert(path) {
+            bail!("two certificates would be in {}; give each --node and --node-class once", path.display());
+        }
+        if existing == Existing::Refused && folder.is_written() {
+            bail!("{} holds a certificate already; give --renew to replace it", path.display());
         }
     }
+    Ok(())
+}
+
+fn make(args: &Args, certificates: Vec<Certificate>, existing: Existing) -> anyhow::Result<()> {
     for Certificate { folder, subject, by } in certificates {
         let (at, name) = by.place();
         let authority = Authority::in_folder(&Folder::new(args.out.join(at)), name)?;

@@ -22,7 +22,7 @@ pub(super) struct KubernetesArgs {
     /// The kubeconfig's context to use; else its current one
     #[arg(long, value_name = "NAME", env = "ZENVOY_KUBE_CONTEXT")]
     kube_context: Option<String>,
-    /// Look at this namespace only, so that a Role is enough; else at all
+    /// Look at this namespace only, so that a Role is enough; else at all of them
     #[arg(long, value_name = "NAME", env = "ZENVOY_NAMESPACE", value_parser = value::label)]
     namespace: Option<String>,
     /// The namespace of the Lease that elects the leader; else the own one

@@ -45,7 +45,7 @@ pub(crate) struct Args {
         value_parser = value::host_and_port
     )]
     advertise: Option<String>,
-    /// Where health (/healthz, /readyz) and status (/status) are served; `none` for none
+    /// Where health (/healthz, /readyz), status (/status) and metrics (/metrics) are served; `none` for none
     ///
     /// For probes of the kubelet it must be reachable from the node: 0.0.0.0:18080.
     #[arg(long, value_name = "ADDRESS", env = "ZENVOY_ADMIN", default_value = "127.0.0.1:18080",

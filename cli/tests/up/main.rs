@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tokio::io::AsyncReadExt;
 use zenvoy_e2e::{net, parts};
 
-use world::{LIMIT, Up, descendants, greeted, lives};
+use world::{LIMIT, Up, db, descendants, greeted, lives};
 
 const TCP: &str = "
 upstreams:
@@ -22,10 +22,6 @@ upstreams:
   idleAfter: 1s
   command: [python3, -SI, server.py, '{port}']
 ";
-
-fn db() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 15432))
-}
 
 async fn gone(pids: &[i32]) {
     until(|| !pids.iter().any(|pid| lives(*pid))).await;
@@ -43,9 +39,7 @@ async fn until(holds: impl Fn() -> bool) {
 #[test]
 fn an_open_connection_keeps_a_command_up_and_its_end_lets_it_sleep() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut up = Up::start(folder.path(), TCP);
-        up.until("ready: ").await;
+        let (_folder, mut up) = Up::ready(TCP).await;
         let (first, open) = greeted(db()).await;
         up.until("local/db:5432  woken").await;
         let (second, _) = greeted(db()).await;
@@ -81,9 +75,7 @@ fn when_zenvoy_is_killed_envoy_and_all_commands_with_their_children_end() {
 #[test]
 fn sigint_ends_everything_and_the_status_is_zero() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut up = Up::start(folder.path(), TCP);
-        up.until("ready: ").await;
+        let (_folder, mut up) = Up::ready(TCP).await;
         let _open = greeted(db()).await;
         let pids = descendants(up.pid());
         up.signal(Signal::SIGINT);
@@ -101,9 +93,7 @@ fn envoy(up: &Up) -> i32 {
 #[test]
 fn an_envoy_that_dies_is_started_again_and_serves_what_is_awake() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut up = Up::start(folder.path(), &TCP.replace("1s", "60s"));
-        up.until("ready: ").await;
+        let (_folder, up) = Up::ready(&TCP.replace("1s", "60s")).await;
         let (before, _) = greeted(db()).await;
         let first = envoy(&up);
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), Signal::SIGKILL).expect("it lives");
@@ -118,9 +108,7 @@ fn an_envoy_that_dies_is_started_again_and_serves_what_is_awake() {
 #[test]
 fn a_signal_to_the_process_and_one_to_its_group_are_one_request() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut up = Up::start(folder.path(), TCP);
-        up.until("ready: ").await;
+        let (_folder, mut up) = Up::ready(TCP).await;
         let _open = greeted(db()).await;
         // As `timeout` does it.
         up.signal(Signal::SIGTERM);
@@ -138,9 +126,7 @@ fn deaf() -> String {
 #[test]
 fn a_second_signal_ends_at_once_and_commands_still_get_no_more_than_their_grace() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut up = Up::start(folder.path(), &deaf());
-        up.until("ready: ").await;
+        let (_folder, mut up) = Up::ready(&deaf()).await;
         let _open = greeted(db()).await;
         let pids = descendants(up.pid());
         up.signal(Signal::SIGTERM);
@@ -169,10 +155,8 @@ fn a_graceful_end_that_takes_too_long_is_cut_short() {
 #[test]
 fn a_changed_file_adds_an_upstream_and_a_bad_one_changes_nothing() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
+        let (folder, mut up) = Up::ready(TCP).await;
         let path = folder.path().join("up.yaml");
-        let mut up = Up::start(folder.path(), TCP);
-        up.until("ready: ").await;
         std::fs::write(&path, "upstreams: [{name: db}]").expect("written");
         up.signal(Signal::SIGHUP);
         assert!(!greeted(db()).await.0.is_empty(), "the last good file stays");
@@ -234,7 +218,9 @@ fn a_terminal_shows_a_table_that_is_redrawn_in_place() {
         greeted(db()).await;
         screen.until("\x1b[32mactive").await;
         screen.until("first byte").await;
-        assert!(screen.text.contains("UPSTREAM") && screen.text.contains("\x1b[2F\x1b[J"), "{}", screen.text);
+        let first = screen.text.split_once("UPSTREAM").expect("a table").1;
+        assert!(first.lines().nth(1).is_some_and(|row| row.contains("local/db:5432")), "{}", screen.text);
+        assert!(screen.text.contains("\x1b[2F\x1b[J"), "{}", screen.text);
         let pid = nix::unistd::Pid::from_raw(i32::try_from(zenvoy.id()).expect("a process id"));
         nix::sys::signal::kill(pid, Signal::SIGINT).expect("it lives");
         assert_eq!(zenvoy.wait().expect("ended").code(), Some(0));

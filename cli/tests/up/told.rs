@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use zenvoy_e2e::{http, net, parts};
 
-use super::world::{LIMIT, Log, Up, get, greeted};
+use super::world::{LIMIT, Log, Up, db, get, greeted};
 
 const WEB: &str = "
 upstreams:
@@ -114,15 +114,13 @@ fn claims_that_meet_in_the_file_are_refused_before_anything_starts() {
 #[test]
 fn a_command_that_fails_tells_the_client_and_the_user_why() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
         let file = "
 upstreams:
 - name: web
   port: 80
   command: [sh, -c, 'echo no such table >&2; exit 3']
 ";
-        let mut up = Up::start(folder.path(), file);
-        up.until("ready: ").await;
+        let (_folder, mut up) = Up::ready(file).await;
         let answer = get(web(), "web.localhost").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.contains("ExitedBeforeReady") || answer.contains("CrashLoop"), "{answer}");
@@ -135,7 +133,6 @@ upstreams:
 #[test]
 fn who_asks_for_what_cannot_be_served_is_told_why_through_envoy() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
         let file = "
 upstreams:
 - name: api
@@ -143,8 +140,7 @@ upstreams:
   protocol: http2
   command: [sh, -c, 'echo no such table >&2; exit 3']
 ";
-        let mut up = Up::start(folder.path(), file);
-        up.until("ready: ").await;
+        let (_folder, _up) = Up::ready(file).await;
         let told = http::call(web(), "api.localhost").await.expect("an answer");
         assert_eq!(told.headers["grpc-status"], "14", "{told:?}");
         let message = told.headers["grpc-message"].to_str().expect("text").to_owned();
@@ -203,18 +199,16 @@ fn an_upstream_that_cannot_be_served_is_told_in_the_view_and_to_its_clients() {
 #[test]
 fn a_port_that_envoy_cannot_listen_on_is_told_until_it_is_free() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut up = Up::start(folder.path(), WEB);
-        up.until("ready: ").await;
+        let (folder, mut up) = Up::ready(WEB).await;
         let taken = std::net::TcpListener::bind("127.0.0.1:15432").expect("a port");
-        let db = "- {name: db, port: 1, protocol: tcp, listenPort: 15432, command: [python3, -SI, server.py, '{port}']}";
-        std::fs::write(folder.path().join("up.yaml"), format!("{WEB}{db}\n")).expect("written");
+        let more = "- {name: db, port: 1, protocol: tcp, listenPort: 15432, command: [python3, -SI, server.py, '{port}']}";
+        std::fs::write(folder.path().join("up.yaml"), format!("{WEB}{more}\n")).expect("written");
         up.until("local/db:1  failing: RefusedByEnvoy").await;
         let said = up.until("    node up does not take the listener on port 15432: ").await;
         assert!(said.contains("Address already in use"), "{said}");
         drop(taken);
         up.until("local/db:1  cold").await;
-        assert!(!greeted(SocketAddr::from(([127, 0, 0, 1], 15432))).await.0.is_empty());
+        assert!(!greeted(db()).await.0.is_empty());
     });
 }
 
@@ -230,9 +224,7 @@ upstreams:
 #[test]
 fn a_command_that_never_listens_is_told_to_the_client_and_in_the_view() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut up = Up::start(folder.path(), NEVER);
-        up.until("ready: ").await;
+        let (_folder, mut up) = Up::ready(NEVER).await;
         let answer = get(web(), "mute.localhost").await;
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("WakeDeadline"), "{answer}");
         assert!(answer.contains("did not become ready within its wake timeout of 1s"), "{answer}");
@@ -293,7 +285,7 @@ upstreams:
         let path = folder.path().join("up.yaml");
         std::fs::remove_file(&path).expect("removed");
         log.until(&["up.yaml is gone: the last good configuration stays until the file is back"]).await;
-        assert!(!greeted(SocketAddr::from(([127, 0, 0, 1], 15432))).await.0.is_empty());
+        assert!(!greeted(db()).await.0.is_empty());
         std::fs::write(&path, file.replace("web", "other")).expect("written");
         log.until(&["up.yaml is good, and is used again"]).await;
         up.until("local/web:80  gone").await;
@@ -303,15 +295,13 @@ upstreams:
 #[test]
 fn clients_of_a_crash_loop_are_asked_to_wait_longer_and_longer() {
     net::in_namespace(async || {
-        let folder = tempfile::tempdir().expect("a folder");
         let file = "
 upstreams:
 - name: web
   port: 80
   command: ['false']
 ";
-        let mut up = Up::start(folder.path(), file);
-        up.until("ready: ").await;
+        let (_folder, _up) = Up::ready(file).await;
         let asked_to_wait = async {
             loop {
                 let answer = http::get(web(), "web.localhost", "/").await.expect("an answer");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
@@ -27,6 +28,11 @@ while True:
     threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 ";
 
+/// The TCP listener of files in these tests.
+pub(crate) fn db() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 15432))
+}
+
 /// A running `zenvoy up`.
 pub(crate) struct Up {
     process: Child,
@@ -35,6 +41,14 @@ pub(crate) struct Up {
 }
 
 impl Up {
+    /// One that is ready, on this file in a folder of its own.
+    pub(crate) async fn ready(file: &str) -> (TempDir, Self) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut up = Self::start(folder.path(), file);
+        up.until("ready: ").await;
+        (folder, up)
+    }
+
     /// Starts it on `file`, which lies in `folder` beside `server.py`.
     pub(crate) fn start(folder: &Path, file: &str) -> Self {
         Self::start_with(folder, file, &[])

@@ -13,6 +13,7 @@ mod effects;
 mod effort;
 mod event;
 mod failing;
+mod front;
 mod gate;
 mod jobs;
 mod lead;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tracing::{debug, info, warn};
 use zenvoy_shared::fault::Faults;
 use zenvoy_shared::id::ControllerId;
@@ -15,19 +14,17 @@ use zenvoy_shared::pool::PortPool;
 use zenvoy_shared::proto::HELD_UPSTREAM;
 use zenvoy_shared::tls::Live;
 use zenvoy_xds::core::TypeUrl;
-use zenvoy_xds::server::Server;
 
 use super::effects::Hands;
-use super::gate::Gate;
-use super::tasks::Tasks;
-use super::{Blocking, Core, CoreOptions, Event, Now, answers};
+use super::front::Front;
+use super::tasks::{Tasks, done};
+use super::{Blocking, Core, CoreOptions, Event, Now};
 use crate::admin::{self, Lacks};
 use crate::execute::Executor;
 use crate::leader::{Candidate, Electing, Standing};
 use crate::model::{Fact, Replica};
-use crate::port::Port;
 use crate::report::Reporter;
-use crate::session::{DemandQuota, Moment, SessionService};
+use crate::session::{DemandQuota, Moment};
 use crate::source::{Scaler, Source, SourceError};
 use crate::store::{LeaseId, Room, Store, StoreError, WatchEvent, keep_lease};
 use crate::translate::{ListenerOptions, Names, type_url};
@@ -132,38 +129,24 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     };
     let me = options.me();
     info!(controller = %me.id, listen = %options.listen, "the replica starts");
-    let started = Instant::now();
-    let clock = Clock(started);
-    let port = Port::new(options.tls.clone());
-    let gate = Arc::new(Gate::new(port.access()));
-    let xds = Server::builder().admit(gate.clone()).build();
+    let clock = Clock(Instant::now());
     let (ended, ended_events) = mpsc::channel(EVENTS);
     let (urgent, urgent_events) = mpsc::channel(EVENTS);
     let (facts, fact_events) = mpsc::channel(EVENTS);
     let (lease, lease_events) = mpsc::channel(4);
-    let sessions =
-        SessionService::new(me.id.to_string(), port.access(), urgent.clone(), move || clock.moment());
-    let (lacks, lacks_state) = watch::channel(Lacks::EVERYTHING);
     let (heard, hears) = watch::channel(None);
     let (standing, standing_state) = watch::channel(Standing::Follows);
+    let (lacks, lacks_state) = watch::channel(Lacks::EVERYTHING);
     let (blocking, blocking_state) = watch::channel(Vec::new());
+    let front = Front::new(&me, options.tls.clone(), urgent.clone(), move || clock.moment());
 
     let mut tasks = Tasks::until(stop.clone());
     if let Some(listener) = admin_listener {
         let on = admin::Parts { source: parts.source.describe(), store: parts.store.describe() };
         let seen = admin::Seen { lacks: lacks_state, blocking: blocking_state, standing: standing_state };
-        let answers = admin::Answers::default();
-        let counting = answers.clone().follow(xds.subscribe(), stop.clone());
-        tasks.spawn("the count of answers", done(counting));
-        let (me, sessions) = (me.clone(), sessions.clone());
-        let state = admin::State::new(me, on, seen, xds.clone(), sessions, port.clone(), answers);
-        tasks.spawn("the admin server", done(admin::serve(listener, state, stop.clone())));
+        front.show(&mut tasks, listener, me.clone(), on, seen, &stop);
     }
-    tasks.spawn(
-        "the reader of answers",
-        done(answers::follow(xds.clone(), xds.subscribe(), urgent.clone(), stop.clone())),
-    );
-    tasks.spawn("the xDS server", serve(port, listener, xds.clone(), sessions.clone(), stop.clone()));
+    front.serve(&mut tasks, listener, urgent.clone(), &stop);
     tasks.spawn("the source", source(parts.source, facts, stop.clone()));
     let keeping = keep_lease(parts.store.clone(), options.lease_ttl, lease, heard, stop.clone());
     tasks.spawn("the lease", done(keeping));
@@ -171,20 +154,14 @@ pub async fn run(options: ReplicaOptions, parts: Parts, stop: CancellationToken)
     let candidate = Candidate {
         store: parts.store.clone(),
         me: me.clone(),
-        started: started.into(),
+        started: clock.0.into(),
         heard: hears,
         events: urgent,
         standing,
     };
     tasks.spawn("the election", elect(candidate, parts.electing, stop.clone()));
-    let executor = Executor::new(parts.store, parts.scaler);
-    let mind = Mind {
-        core: Core::new(options.core(me)),
-        hands: Hands::new(xds, sessions, gate, parts.reporter, executor, ended),
-        clock,
-        lacks,
-        blocking,
-    };
+    let hands = front.hands(parts.reporter, Executor::new(parts.store, parts.scaler), ended);
+    let mind = Mind { core: Core::new(options.core(me)), hands, clock, lacks, blocking };
     let inputs =
         Inputs { ended: ended_events, urgent: urgent_events, facts: fact_events, steps, lease: lease_events };
     tasks.spawn("the core", mind.live(WatchEvent::Resync(snapshot), inputs, stop));
@@ -214,11 +191,6 @@ impl ReplicaOptions {
             quota: self.quota,
         }
     }
-}
-
-async fn done(task: impl Future<Output = ()>) -> Result<(), ReplicaError> {
-    task.await;
-    Ok(())
 }
 
 async fn elect(
@@ -270,17 +242,6 @@ async fn loaded(
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
         }
     }
-}
-
-async fn serve(
-    port: Port,
-    listener: TcpListener,
-    xds: Server,
-    sessions: SessionService,
-    stop: CancellationToken,
-) -> Result<(), ReplicaError> {
-    let services = Routes::new(xds.service()).add_service(sessions.service());
-    Ok(port.serve(listener, services, stop).await?)
 }
 
 struct Inputs {

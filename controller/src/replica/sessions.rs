@@ -2,6 +2,7 @@
 //! words lead to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Map;
 use zenvoy_shared::id::{NodeId, UpstreamId, WorkloadId};
@@ -10,7 +11,7 @@ use super::core::{Core, Later};
 use super::event::{Effect, Routes, Said, SessionId, ToNode};
 use crate::execute::{Job, Subject};
 use crate::model::{NodeRecord, PodReference, Revision};
-use crate::session::{Demand, Judged, Refusal};
+use crate::session::{Activity, Demand, Judged, Refusal};
 use crate::store::{Compare, Key, LeaseId, Txn, Write, encode};
 
 /// A node's session with this replica.
@@ -39,28 +40,34 @@ pub(super) enum Served {
 
 impl Core {
     pub(super) fn said(&mut self, node: NodeId, session: SessionId, said: Said) {
-        if let Said::Opened { epoch, demand, activity, pod } = said {
-            if let Some(old) = self.sessions.get(&node) {
-                let old = old.id;
-                self.effect(Effect::Hang(node.clone(), old));
+        let Said::Opened { epoch, demand, activity, pod } = said else {
+            if self.is_session(&node, session) {
+                self.said_in_session(node, session, said);
             }
-            let opened = Session { id: session, pod, registered: None, served: Served::NotYet };
-            self.leaving.remove(&node);
-            self.sessions.insert(node.clone(), opened);
-            let judged = self.judge(&node, demand);
-            let moved = self.nodes.open(node.clone(), epoch, judged.demand, activity);
-            self.refuse(&node, session, judged.refused);
-            self.proofs.forget_node(&node);
-            self.look(&Subject::Node(node));
-            self.relay_to_waiting();
-            self.relay_ends();
-            self.demand_changed(&moved.demanded);
-            self.look_at_votes_and(&moved.idle);
             return;
+        };
+        self.begin_session(&node, session, pod);
+        let judged = self.judge(&node, demand);
+        let moved = self.nodes.open(node.clone(), epoch, judged.demand, activity);
+        self.refuse(&node, session, judged.refused);
+        self.proofs.forget_node(&node);
+        self.look(&Subject::Node(node));
+        self.relay_to_waiting();
+        self.relay_ends();
+        self.demand_changed(&moved.demanded);
+        self.look_at_votes_and(&moved.idle);
+    }
+
+    /// In the place of the one that the node had here.
+    fn begin_session(&mut self, node: &NodeId, id: SessionId, pod: Option<PodReference>) {
+        self.leaving.remove(node);
+        let begun = Session { id, pod, registered: None, served: Served::NotYet };
+        if let Some(old) = self.sessions.insert(node.clone(), begun) {
+            self.effect(Effect::Hang(node.clone(), old.id));
         }
-        if !self.is_session(&node, session) {
-            return;
-        }
+    }
+
+    fn said_in_session(&mut self, node: NodeId, session: SessionId, said: Said) {
         match said {
             Said::Demand(demand) => {
                 let judged = self.judge(&node, demand);
@@ -68,16 +75,7 @@ impl Core {
                 self.refuse(&node, session, judged.refused);
                 self.demand_changed(&changed);
             }
-            Said::Activity(changes) => {
-                let workloads = self.workloads_of(changes.iter().map(|(upstream, _)| upstream));
-                for (upstream, activity) in changes {
-                    self.nodes.activity(&node, &upstream, activity);
-                }
-                for workload in workloads {
-                    self.look_at_proofs(&workload);
-                    self.look_at_idleness(&workload);
-                }
-            }
+            Said::Activity(changes) => self.activity_changed(&node, changes),
             Said::Quiet { drain, epoch } => {
                 if let Some(workload) = self.proofs.workload_of(&drain) {
                     let upstreams = self.upstreams_of(&workload).into_iter().collect();
@@ -86,9 +84,9 @@ impl Core {
                 }
             }
             Said::FirstByte { upstream, held_unix_nanos, first_byte_unix_nanos } => {
-                let waited = first_byte_unix_nanos.saturating_sub(held_unix_nanos);
+                let waited = Duration::from_nanos(first_byte_unix_nanos.saturating_sub(held_unix_nanos));
                 for workload in self.workloads_of([&upstream]) {
-                    let told = self.timelines.first_byte(&workload, std::time::Duration::from_nanos(waited));
+                    let told = self.timelines.first_byte(&workload, waited);
                     self.tell_timeline(&workload, told);
                 }
             }
@@ -100,6 +98,17 @@ impl Core {
             }
             Said::Closed => self.closed(&node),
             Said::Opened { .. } => {}
+        }
+    }
+
+    fn activity_changed(&mut self, node: &NodeId, changes: Vec<(UpstreamId, Activity)>) {
+        let workloads = self.workloads_of(changes.iter().map(|(upstream, _)| upstream));
+        for (upstream, activity) in changes {
+            self.nodes.activity(node, &upstream, activity);
+        }
+        for workload in workloads {
+            self.look_at_proofs(&workload);
+            self.look_at_idleness(&workload);
         }
     }
 

@@ -52,6 +52,12 @@ impl Tasks {
     }
 }
 
+/// A task that has nothing to say at its end.
+pub(super) async fn done(task: impl Future<Output = ()>) -> Result<(), ReplicaError> {
+    task.await;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

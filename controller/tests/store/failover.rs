@@ -1,5 +1,8 @@
 //! What the store on etcd lives through: members that die, fall silent, or come back; a quorum that is lost.
 
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
 use zenvoy_controller::model::Revision;
 use zenvoy_controller::store::{Compare, EtcdStore, Key, Room, Store, StoreError, TxnOutcome, WatchEvent};
 
@@ -7,14 +10,9 @@ use crate::etcd::{Etcd, compact, ready};
 use crate::records::{
     commit, entry, is_written, next, node, put, steps_until, try_commit, written, written_at_last,
 };
-use std::time::Duration;
 
 /// The member in use is `failed` no longer, and what is written now arrives.
-async fn goes_on_elsewhere(
-    store: &EtcdStore,
-    steps: &mut tokio::sync::mpsc::Receiver<WatchEvent>,
-    failed: &str,
-) {
+async fn goes_on_elsewhere(store: &EtcdStore, steps: &mut Receiver<WatchEvent>, failed: &str) {
     // A read is answered by another member within its deadline, however the first one failed.
     store.read(Room::All).await.expect("another member answers");
     assert_ne!(store.member(), failed);
@@ -23,13 +21,19 @@ async fn goes_on_elsewhere(
     assert_eq!(seen.last(), Some(&WatchEvent::Put(entry(&node("b"), "2", last))));
 }
 
-#[tokio::test]
-async fn when_the_member_in_use_is_killed_calls_and_the_watch_go_on_at_another() {
-    let mut etcd = Etcd::of(3);
+/// Three members, a client, and its watch, which has brought a first record.
+async fn watched() -> (Etcd, EtcdStore, Receiver<WatchEvent>) {
+    let etcd = Etcd::of(3);
     let store = etcd.store().await;
     let start = written(&store, put(&node("a"), "1")).await;
     let mut steps = store.watch(Revision(start.0 - 1)).await.expect("watch");
     next(&mut steps).await;
+    (etcd, store, steps)
+}
+
+#[tokio::test]
+async fn when_the_member_in_use_is_killed_calls_and_the_watch_go_on_at_another() {
+    let (mut etcd, store, mut steps) = watched().await;
     let failed = store.member().to_owned();
     etcd.kill(&failed);
     goes_on_elsewhere(&store, &mut steps, &failed).await;
@@ -37,11 +41,7 @@ async fn when_the_member_in_use_is_killed_calls_and_the_watch_go_on_at_another()
 
 #[tokio::test]
 async fn when_the_member_in_use_falls_silent_calls_and_the_watch_go_on_at_another() {
-    let mut etcd = Etcd::of(3);
-    let store = etcd.store().await;
-    let start = written(&store, put(&node("a"), "1")).await;
-    let mut steps = store.watch(Revision(start.0 - 1)).await.expect("watch");
-    next(&mut steps).await;
+    let (mut etcd, store, mut steps) = watched().await;
     let failed = store.member().to_owned();
     etcd.pause(&failed);
     let unknown = try_commit(&store, Vec::new(), vec![put(&node("perhaps"), "1")]).await;

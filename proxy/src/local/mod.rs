@@ -36,14 +36,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The local address could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "listen for Envoy on {address}: {source}; end the process that uses it, or give another --envoy-listen"
-)]
+#[error("listen for Envoy on {address}: {source}; {}", cure(source.kind()))]
 pub struct LocalError {
     /// Which.
     pub address: LocalAddress,
     /// Why.
     pub source: io::Error,
+}
+
+fn cure(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound => "make its folder, or give another --envoy-listen",
+        io::ErrorKind::PermissionDenied => "give the process that right, or another --envoy-listen",
+        _ => "end the process that uses it, or give another --envoy-listen",
+    }
 }
 
 /// The bound local address.

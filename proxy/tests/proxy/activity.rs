@@ -2,6 +2,7 @@
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use zenvoy_e2e::envoy::Envoy;
 use zenvoy_e2e::net::in_namespace;
 use zenvoy_e2e::until::done;
 use zenvoy_shared::proto::ProveQuiet;
@@ -10,9 +11,8 @@ use zenvoy_shared::proto::controller_message::Message as ToNode;
 use zenvoy_shared::proto::upstream_activity::State;
 
 use crate::backend::{HttpPod, tcp_pod};
-use crate::envoy::Envoy;
 use crate::resources::{Upstream, forward, hold_for};
-use crate::world::{World, begin, get, read_until, until};
+use crate::world::{World, answered, begin, get, read_until, until};
 
 const EDS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
 
@@ -149,7 +149,7 @@ fn a_request_that_is_held_keeps_the_proof_away() {
         // The drain is cancelled (rule D11): the request is served by the pod that is still there.
         world.controller.say(ToNode::WithdrawProof(WithdrawProof { drain_id: "drain-2".into() })).await;
         world.controller.xds.apply([cart.row(forward(&[pod.address])), cart.endpoints(&[pod.address])]);
-        assert!(answer.await.expect("no panic").expect("an answer").ends_with("pod"));
+        assert!(answered(answer).await.ends_with("pod"));
         world.flushes(5).await;
         assert_eq!(world.controller.quiet(), []);
     });

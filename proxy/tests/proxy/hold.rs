@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use zenvoy_e2e::net::in_namespace;
 use zenvoy_e2e::until::{done, some};
 use zenvoy_proxy::ProxyOptions;
@@ -13,7 +14,7 @@ use zenvoy_xds::core::Change;
 
 use crate::backend::{HttpPod, tcp_pod};
 use crate::resources::{Upstream, fail, forward, hold};
-use crate::world::{World, begin, get, options, read_until, until};
+use crate::world::{World, answered, begin, get, options, read_until, until};
 
 fn body(answer: &str) -> serde_json::Value {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
@@ -31,6 +32,22 @@ async fn until_held(world: &World, upstream: &Upstream, count: u32) {
         .await;
 }
 
+/// A request that is held, the only one.
+async fn held(world: &World, upstream: &Upstream) -> JoinHandle<std::io::Result<String>> {
+    let request = tokio::spawn(get(upstream.activator, "/"));
+    world.controller.until_demanded(&[upstream.name]).await;
+    request
+}
+
+/// A connection that is relayed to a pod of its own.
+async fn relayed(world: &World, upstream: &Upstream) -> TcpStream {
+    let pod = tcp_pod("10.42.0.2:5432").await;
+    world.controller.xds.apply([upstream.row(forward(&[pod]))]);
+    let mut client = TcpStream::connect(upstream.activator).await.expect("connect");
+    read_until(&mut client, "hello").await;
+    client
+}
+
 #[test]
 fn a_verdict_to_fail_answers_what_is_held_and_what_arrives() {
     in_namespace(async || {
@@ -40,7 +57,7 @@ fn a_verdict_to_fail_answers_what_is_held_and_what_arrives() {
         let mut connection = TcpStream::connect(db.activator).await.expect("connect");
         world.controller.until_demanded(&[cart.name, db.name]).await;
         world.controller.xds.apply([cart.row(fail()), db.row(fail())]);
-        let failed = body(&request.await.expect("no panic").expect("an answer"));
+        let failed = body(&answered(request).await);
         assert_eq!(
             (failed["reason"].as_str(), failed["upstream"].as_str()),
             (Some("ImagePull"), Some(cart.name))
@@ -114,14 +131,13 @@ fn ready_is_not_yet_accepting_and_the_dials_go_on() {
     in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
-        let answer = tokio::spawn(get(cart.activator, "/"));
-        world.controller.until_demanded(&[cart.name]).await;
+        let answer = held(&world, &cart).await;
         let pod = "10.42.0.1:80".parse().expect("an address");
         world.controller.xds.apply([cart.row(forward(&[pod]))]);
         until("a dial", || (world.upstream(&cart).connections.releasing_now == 1).then_some(())).await;
         world.controller.until_demanded(&[]).await;
         let _pod = HttpPod::start("10.42.0.1:80").await;
-        assert!(answer.await.expect("no panic").expect("an answer").contains("\r\n\r\npod"));
+        assert!(answered(answer).await.contains("\r\n\r\npod"));
     });
 }
 
@@ -130,8 +146,7 @@ fn a_verdict_back_to_hold_while_dialling_keeps_the_connection_and_its_demand() {
     in_namespace(async || {
         let cart = Upstream::http();
         let world = World::start(&[&cart]).await;
-        let answer = tokio::spawn(get(cart.activator, "/"));
-        world.controller.until_demanded(&[cart.name]).await;
+        let answer = held(&world, &cart).await;
         let gone = "10.42.0.1:80".parse().expect("an address");
         world.controller.xds.apply([cart.row(forward(&[gone]))]);
         world.controller.until_demanded(&[]).await;
@@ -139,7 +154,7 @@ fn a_verdict_back_to_hold_while_dialling_keeps_the_connection_and_its_demand() {
         world.controller.until_demanded(&[cart.name]).await;
         let pod = HttpPod::start("10.42.0.2:80").await;
         world.controller.xds.apply([cart.row(forward(&[gone, pod.address]))]);
-        assert!(answer.await.expect("no panic").expect("an answer").contains("\r\n\r\npod"));
+        assert!(answered(answer).await.contains("\r\n\r\npod"));
     });
 }
 
@@ -179,10 +194,7 @@ fn an_address_is_unbound_with_its_upstream_and_what_is_relayed_lives_on() {
     in_namespace(async || {
         let db = Upstream::tcp();
         let world = World::start(&[&db]).await;
-        let pod = tcp_pod("10.42.0.1:5432").await;
-        world.controller.xds.apply([db.row(forward(&[pod]))]);
-        let mut client = TcpStream::connect(db.activator).await.expect("connect");
-        read_until(&mut client, "hello").await;
+        let mut client = relayed(&world, &db).await;
         world.controller.xds.apply([Change::remove(zenvoy_shared::proto::HELD_UPSTREAM, db.name)]);
         some("a refused connection", async || TcpStream::connect(db.activator).await.err()).await;
         client.write_all(b"still here").await.expect("a write");
@@ -195,14 +207,10 @@ fn at_its_end_the_proxy_fails_what_is_held_and_lets_what_is_relayed_finish() {
     in_namespace(async || {
         let (cart, db) = (Upstream::http(), Upstream::tcp());
         let world = World::start(&[&cart, &db]).await;
-        let held = tokio::spawn(get(cart.activator, "/"));
-        world.controller.until_demanded(&[cart.name]).await;
-        let pod = tcp_pod("10.42.0.1:5432").await;
-        world.controller.xds.apply([db.row(forward(&[pod]))]);
-        let mut relayed = TcpStream::connect(db.activator).await.expect("connect");
-        read_until(&mut relayed, "hello").await;
+        let held = held(&world, &cart).await;
+        let mut relayed = relayed(&world, &db).await;
         world.stop();
-        let failed = body(&held.await.expect("no panic").expect("an answer"));
+        let failed = body(&answered(held).await);
         assert_eq!(failed["reason"], "ProxyStopping");
         relayed.write_all(b"still here").await.expect("a write");
         read_until(&mut relayed, "still here").await;
@@ -219,16 +227,13 @@ fn told_to_end_under_a_living_envoy_the_proxy_goes_on_until_nothing_is_open() {
         let options = ProxyOptions { relay_grace: Duration::from_secs(120), ..options() };
         let world = World::with(options, &[&cart, &db]).await;
         let _envoy = world.envoy(&[&cart]).await;
-        let stream = tcp_pod("10.42.0.2:5432").await;
-        world.controller.xds.apply([db.row(forward(&[stream]))]);
-        let mut relayed = TcpStream::connect(db.activator).await.expect("connect");
-        read_until(&mut relayed, "hello").await;
+        let relayed = relayed(&world, &db).await;
         world.stop();
         let answer = tokio::spawn(get(cart.listener, "/"));
         world.controller.until_demanded(&[cart.name]).await;
         let pod = HttpPod::start("10.42.0.1:80").await;
         world.controller.xds.apply([cart.row(forward(&[pod.address])), cart.endpoints(&[pod.address])]);
-        assert!(answer.await.expect("no panic").expect("an answer").ends_with("pod"));
+        assert!(answered(answer).await.ends_with("pod"));
         drop(relayed);
         world.ended().await;
     });
@@ -240,14 +245,10 @@ fn told_to_end_under_a_living_envoy_the_proxy_ends_in_time_whatever_is_open() {
         let (cart, db) = (Upstream::http(), Upstream::tcp());
         let world = World::start(&[&cart, &db]).await;
         let _envoy = world.envoy(&[&cart]).await;
-        let stream = tcp_pod("10.42.0.2:5432").await;
-        world.controller.xds.apply([db.row(forward(&[stream]))]);
-        let mut relayed = TcpStream::connect(db.activator).await.expect("connect");
-        read_until(&mut relayed, "hello").await;
+        let mut relayed = relayed(&world, &db).await;
         world.stop();
-        let held = tokio::spawn(get(cart.activator, "/"));
-        world.controller.until_demanded(&[cart.name]).await;
-        let failed = body(&held.await.expect("no panic").expect("an answer"));
+        let held = held(&world, &cart).await;
+        let failed = body(&answered(held).await);
         assert_eq!(failed["reason"], "ProxyStopping");
         assert!(is_reset(&mut relayed).await, "after the grace");
         world.ended().await;

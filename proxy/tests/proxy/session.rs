@@ -16,9 +16,9 @@ use zenvoy_shared::proto::{Activity, Demand};
 
 use crate::backend::HttpPod;
 use crate::controller::Controller;
-use crate::envoy::Envoy;
+use crate::envoy;
 use crate::resources::{Upstream, forward};
-use crate::world::{CONTROLLER, NODE, World, begin, get, options, serve_cold, until};
+use crate::world::{CONTROLLER, NODE, World, answered, begin, get, options, serve_cold, until};
 
 /// The ids of the streams that Envoy and the proxy have open at a controller.
 fn streams(controller: &Controller) -> Vec<u64> {
@@ -57,7 +57,7 @@ fn held_connections_wait_on_when_the_controller_dies_and_the_next_is_told_everyt
         assert!(matches!(idle, Some(State::IdleForMs(_))), "rule V1: {idle:?}");
         let pod = HttpPod::start("10.42.0.1:80").await;
         world.controller.xds.apply([cart.row(forward(&[pod.address])), cart.endpoints(&[pod.address])]);
-        assert!(answer.await.expect("no panic").expect("an answer").ends_with("pod"));
+        assert!(answered(answer).await.ends_with("pod"));
     });
 }
 
@@ -89,7 +89,7 @@ fn another_envoy_begins_a_new_epoch_and_a_session_that_says_so() {
         let envoy = world.envoy(&[&cart]).await;
         let epoch = world.controller.hello(1).await.epoch;
         envoy.kill().await;
-        let _envoy = Envoy::start(NODE, &world.local);
+        let _envoy = envoy::start(NODE, &world.local);
         let hello = world.controller.hello(2).await;
         assert_ne!(hello.epoch, epoch);
         world.flushes(2).await;
@@ -102,7 +102,7 @@ fn another_envoy_begins_a_new_epoch_and_a_session_that_says_so() {
 fn an_envoy_of_another_name_is_refused_and_told_why() {
     in_namespace(async || {
         let world = World::start(&[&Upstream::http()]).await;
-        let envoy = Envoy::start("node-2", &world.local);
+        let envoy = envoy::start("node-2", &world.local);
         until("a refusal in Envoy's log", || {
             envoy.log().contains("zenvoy%20bootstrap%20--node%20node-1").then_some(())
         })

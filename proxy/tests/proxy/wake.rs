@@ -12,7 +12,7 @@ use zenvoy_proxy::{ProxyOptions, Transport};
 
 use crate::backend::{HttpPod, tcp_pod};
 use crate::resources::{Upstream, forward, hold};
-use crate::world::{World, begin, get, options, read_until, until};
+use crate::world::{World, answered, begin, get, options, read_until, until};
 
 fn tproxy(rules: RulesBy) -> ProxyOptions {
     let pool = "127.0.0.1:20000-20999".parse().expect("a pool");
@@ -33,7 +33,7 @@ async fn wakes(options: ProxyOptions) {
 
     let pod = HttpPod::start("10.42.0.1:80").await;
     world.controller.xds.apply([cart.row(forward(&[pod.address])), cart.endpoints(&[pod.address])]);
-    let answer = answer.await.expect("no panic").expect("an answer");
+    let answer = answered(answer).await;
     assert!(answer.ends_with("pod"), "{answer}");
     world.controller.until_demanded(&[]).await;
     until("the wake's timing", || {
@@ -122,7 +122,7 @@ fn two_hundred_clients_of_one_cold_upstream_are_one_demand_and_are_all_answered(
         let pods = pods.map(|pod| pod.address);
         world.controller.xds.apply([cart.row(forward(&pods)), cart.endpoints(&pods)]);
         for client in clients {
-            assert!(client.await.expect("no panic").expect("an answer").ends_with("pod"));
+            assert!(answered(client).await.ends_with("pod"));
         }
     });
 }

@@ -12,10 +12,11 @@ use zenvoy_proxy::local::LocalAddress;
 use zenvoy_proxy::{Handle, Proxy, ProxyError, ProxyOptions};
 use zenvoy_shared::id::NodeId;
 
+use zenvoy_e2e::envoy::Envoy;
 use zenvoy_e2e::until::{done, some};
 
 use crate::controller::Controller;
-use crate::envoy::{Envoy, FLUSH};
+use crate::envoy::{self, FLUSH};
 use crate::resources::{Upstream, hold};
 
 pub(crate) const NODE: &str = "node-1";
@@ -71,7 +72,7 @@ impl World {
 
     /// An Envoy beside the proxy, that has listeners and whose statistics arrive.
     pub(crate) async fn envoy(&self, upstreams: &[&Upstream]) -> Envoy {
-        let envoy = Envoy::start(NODE, &self.local);
+        let envoy = envoy::start(NODE, &self.local);
         for upstream in upstreams {
             some("Envoy's listener", async || TcpStream::connect(upstream.listener).await.ok()).await;
         }
@@ -129,6 +130,11 @@ pub(crate) async fn get(to: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut answer = String::new();
     done("an answer", stream.read_to_string(&mut answer)).await?;
     Ok(answer)
+}
+
+/// What a request got that was sent by [`get`] beside the test.
+pub(crate) async fn answered(request: JoinHandle<std::io::Result<String>>) -> String {
+    request.await.expect("no panic").expect("an answer")
 }
 
 /// Begins a request and leaves it open.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::id::NodeId;
+use crate::id::{NodeId, is_name};
 
 /// The first segment of the path of all names that are ours.
 const OURS: &str = "zenvoy";
@@ -140,12 +140,6 @@ impl FromStr for Identity {
         };
         Ok(Self { domain: domain.parse()?, name })
     }
-}
-
-/// Source: SPIFFE ID, 2.2; a node's name has no other characters either.
-fn is_name(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    !matches!(text, "" | "." | "..") && text.chars().all(fits)
 }
 
 #[cfg(test)]

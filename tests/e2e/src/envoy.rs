@@ -1,7 +1,7 @@
 //! A real Envoy, ended with its test.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -9,38 +9,52 @@ use tokio::process::{Child, Command};
 use crate::http::get;
 use crate::parts;
 
-/// A running Envoy that takes everything by incremental ADS.
+/// Where its admin interface is.
+pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+/// A running Envoy.
 #[derive(Debug)]
 pub struct Envoy {
     process: Child,
     folder: TempDir,
-    admin: SocketAddr,
 }
 
 impl Envoy {
-    /// Starts it as `node`, with its management server at `ads` and its admin interface on 127.0.0.1:9901.
+    /// Starts it as `node`, which takes everything by incremental ADS from `ads`.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn start(node: &str, ads: SocketAddr) -> Self {
-        let admin = SocketAddr::from(([127, 0, 0, 1], 9901));
+        Self::with(&bootstrap(node, ads))
+    }
+
+    /// Starts it with a configuration, YAML, whose admin interface is at [`ADMIN`].
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn with(config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = File::create(folder.path().join("envoy.log")).expect("a log");
         let process = Command::new(parts::path("envoy"))
-            .args(["--config-yaml", &bootstrap(node, ads, admin), "--concurrency", "2"])
+            .args(["--config-yaml", config, "--concurrency", "2"])
             .args(["--disable-hot-restart", "--log-level", "info"])
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .expect("start Envoy");
-        Self { process, folder, admin }
+        Self { process, folder }
+    }
+
+    /// Kills it, and waits for its end.
+    pub async fn kill(mut self) {
+        let _ = self.process.kill().await;
     }
 
     /// One of its statistics, or `None` while it has none of that name.
     pub async fn stat(&self, name: &str) -> Option<u64> {
         let path = format!("/stats?filter=^{}$", name.replace('.', "\\."));
-        let answer = get(self.admin, "admin", &path).await.ok()?;
+        let answer = get(ADMIN, "admin", &path).await.ok()?;
         answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok())
     }
 
@@ -59,7 +73,7 @@ impl Drop for Envoy {
     }
 }
 
-fn bootstrap(node: &str, ads: SocketAddr, admin: SocketAddr) -> String {
+fn bootstrap(node: &str, ads: SocketAddr) -> String {
     format!(
         "
 node: {{ id: {node}, cluster: test }}
@@ -83,8 +97,8 @@ static_resources:
       cluster_name: ads
       endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }} }}] }}]
 ",
-        admin.ip(),
-        admin.port(),
+        ADMIN.ip(),
+        ADMIN.port(),
         ads.ip(),
         ads.port()
     )

@@ -19,6 +19,14 @@ use zenvoy_e2e::net::in_namespace;
 use zenvoy_e2e::process::Process;
 use zenvoy_e2e::until;
 
+/// A cluster that is ready, and its kubelet.
+async fn cluster(folder: &Folder) -> (Cluster, Kubelet) {
+    let mut cluster = Cluster::start(folder);
+    cluster.until_ready().await;
+    let kubelet = Kubelet::start(&cluster, folder).await;
+    (cluster, kubelet)
+}
+
 /// The addresses that the Service's EndpointSlices call ready.
 async fn ready(client: &Client, service: &str) -> Vec<SocketAddr> {
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), NAMESPACE);
@@ -64,9 +72,7 @@ fn a_process_ends_with_the_thread_that_started_it_even_if_nobody_ends_it() {
 fn pods_become_processes_behind_their_service_and_end_with_their_workload() {
     in_namespace(async || {
         let folder = Folder::new();
-        let mut cluster = Cluster::start(&folder);
-        cluster.until_ready().await;
-        let _kubelet = Kubelet::start(&cluster, &folder).await;
+        let (cluster, _kubelet) = cluster(&folder).await;
         let client = cluster.client();
 
         let cart = Backend::http("cart");
@@ -99,9 +105,7 @@ fn pods_become_processes_behind_their_service_and_end_with_their_workload() {
 fn pods_misbehave_as_they_are_told_and_survive_a_restart_of_the_api_server() {
     in_namespace(async || {
         let folder = Folder::new();
-        let mut cluster = Cluster::start(&folder);
-        cluster.until_ready().await;
-        let _kubelet = Kubelet::start(&cluster, &folder).await;
+        let (mut cluster, _kubelet) = cluster(&folder).await;
         let client = cluster.client();
 
         Backend::http("broken").behaving("crash-loop").replicas(1).apply(&cluster).await;

@@ -57,8 +57,11 @@ pub(super) struct Room {
     pub(super) height: usize,
 }
 
-/// The lines of the table; beyond the room, the last says how many more upstreams there are.
+/// The lines of the table, none before there is an upstream; beyond the room, the last says how many more upstreams there are.
 pub(super) fn lines(view: &View<'_>, room: Room, colour: Colour) -> Vec<String> {
+    if view.rows.is_empty() {
+        return Vec::new();
+    }
     let most = room.height.saturating_sub(1).max(1);
     let rows: Vec<Row> = view.rows.iter().take(most).map(|(id, status)| Row::of(view, id, status)).collect();
     let layout = Layout::fit(&rows, room.width);
@@ -280,6 +283,11 @@ mod tests {
         ];
         assert_eq!(shown(&rows, 200, 9, Colour::None), expected);
         assert!(shown(&rows, 200, 9, Colour::Ansi)[1].contains("\x1b[33mwaking\x1b[0m"));
+    }
+
+    #[test]
+    fn without_upstreams_there_are_no_headings_either() {
+        assert_eq!(shown(&BTreeMap::new(), 200, 9, Colour::None), Vec::<String>::new());
     }
 
     #[test]

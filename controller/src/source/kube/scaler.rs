@@ -33,9 +33,10 @@ const READINESS: Duration = Duration::from_secs(2);
 const FORBIDDEN: &str = "Forbidden";
 /// An overloaded API server says 429 before it does anything: the same write may be sent again.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Scale writes under way, at most. An API server takes 200 changes of all its clients at once
-/// (`--max-mutating-requests-inflight`) and refuses the others; they wait here, in turn.
-const WRITES: usize = 128;
+/// Scale writes under way, at most; the others wait here, in turn. An API server without priorities takes 200 changes of all its
+/// clients at once (`--max-mutating-requests-inflight`) and refuses more; one with priorities has about as many seats for service
+/// accounts, and a queue behind them.
+const WRITES: usize = 192;
 
 /// Scales workloads of a Kubernetes cluster.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use zenvoy_shared::id::{Uid, WorkloadId};
 use super::config::{ProcessSpec, Readiness};
 use super::keeper::{Keeper, Kept, Output};
 use super::placeholder;
-use super::probe::Probe;
+use super::probe::{Probe, read_out};
 
 /// What is missing, and what was written, is told after so long without readiness for the first time, then ever more rarely...
 const TELL_AFTER: Duration = Duration::from_millis(250);
@@ -89,8 +90,9 @@ pub(super) async fn live(
     let output = running.output();
     let telling = Telling { uid: uid.clone(), output, events: events.clone() };
     let ready = async {
-        until_ready(&workload, &ports, &spec.readiness, &telling).await;
+        let rest = until_ready(&workload, &ports, &spec.readiness, &telling).await;
         let _ = events.send((uid.clone(), Event::Ready(ports.clone()))).await;
+        read_out(rest).await;
         std::future::pending::<()>().await;
     };
     let ended = tokio::select! {
@@ -114,20 +116,20 @@ pub(super) async fn live(
     (uid, Ending { how, last_lines, ran: begun.elapsed() })
 }
 
-/// Until it may take traffic. What keeps it from that is told now and then, and logged once.
+/// Until it may take traffic; what is left of its answer. What keeps it from that is told now and then, and logged once.
 async fn until_ready(
     workload: &WorkloadId,
     ports: &BTreeMap<String, u16>,
     readiness: &Readiness,
     telling: &Telling,
-) {
+) -> Option<TcpStream> {
     let (probe, begun) = (Probe::default(), Instant::now());
     let ready = probe.ready(ports, readiness);
     tokio::pin!(ready);
     let (mut pause, mut reminded) = (TELL_AFTER, false);
     loop {
         tokio::select! {
-            () = &mut ready => return,
+            rest = &mut ready => return rest,
             () = tokio::time::sleep(pause) => {}
         }
         pause = (pause * 2).min(TELL_AGAIN);

@@ -19,6 +19,12 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// most 2 %, and a slow start is not hammered.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
+/// So much of an answer is read.
+const LONGEST: u64 = 64 << 10;
+
+/// The connection of an answer of which only the beginning was read, and whether that was good.
+type Answer = (Option<TcpStream>, io::Result<()>);
+
 /// Asks until the answer is good, and knows meanwhile what is missing.
 #[derive(Debug, Default)]
 pub(super) struct Probe {
@@ -35,17 +41,20 @@ enum Question<'a> {
 }
 
 impl Probe {
-    /// Returns when all ports accept connections and, if asked for, the path is answered well.
-    pub(super) async fn ready(&self, ports: &BTreeMap<String, u16>, readiness: &Readiness) {
+    /// Returns when all ports accept connections and, if asked for, the path is answered well: with the rest of that answer, which
+    /// is to be [`read_out`].
+    pub(super) async fn ready(
+        &self,
+        ports: &BTreeMap<String, u16>,
+        readiness: &Readiness,
+    ) -> Option<TcpStream> {
         let begun = Instant::now();
         for (variable, port) in ports {
             self.until_answered(begun, Question::Connect(variable, *port)).await;
         }
-        if let Readiness::Http { path } = readiness
-            && let Some(port) = ports.get("PORT").or_else(|| ports.values().next())
-        {
-            self.until_answered(begun, Question::Http(path, *port)).await;
-        }
+        let Readiness::Http { path } = readiness else { return None };
+        let port = ports.get("PORT").or_else(|| ports.values().next())?;
+        self.until_answered(begun, Question::Http(path, *port)).await
     }
 
     /// What keeps it from being ready, as far as was asked.
@@ -53,23 +62,25 @@ impl Probe {
         self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn until_answered(&self, begun: Instant, question: Question<'_>) {
+    async fn until_answered(&self, begun: Instant, question: Question<'_>) -> Option<TcpStream> {
         loop {
-            let error = match tokio::time::timeout(ANSWER, question.ask()).await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error,
-                Err(_) => io::Error::other(format!("no answer within {} s", ANSWER.as_secs())),
+            let (rest, good) = match tokio::time::timeout(ANSWER, question.ask()).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => (None, Err(error)),
+                Err(_) => (None, Err(io::Error::other(format!("no answer within {} s", ANSWER.as_secs())))),
             };
+            let Err(error) = good else { return rest };
             *self.lacks.lock().unwrap_or_else(PoisonError::into_inner) = question.lacks(&error);
-            tokio::time::sleep((begun.elapsed() / 50).clamp(PAUSES.0, PAUSES.1)).await;
+            let pause = (begun.elapsed() / 50).clamp(PAUSES.0, PAUSES.1);
+            let _ = tokio::join!(tokio::time::sleep(pause), tokio::time::timeout(pause, read_out(rest)));
         }
     }
 }
 
 impl Question<'_> {
-    async fn ask(self) -> io::Result<()> {
+    async fn ask(self) -> io::Result<Answer> {
         match self {
-            Self::Connect(_, port) => connect(port).await.map(drop),
+            Self::Connect(_, port) => connect(port).await.map(|_| (None, Ok(()))),
             Self::Http(path, port) => http(port, path).await,
         }
     }
@@ -97,19 +108,28 @@ async fn connect(port: u16) -> io::Result<TcpStream> {
 }
 
 /// By now somebody listens, so the address that a server may expect of a local client does no harm.
-async fn http(port: u16, path: &str) -> io::Result<()> {
+async fn http(port: u16, path: &str) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     // `HTTP/1.1 200`
     let mut start = [0; 12];
     stream.read_exact(&mut start).await?;
-    match (&start[..7], &start[9..10]) {
+    let good = match (&start[..7], &start[9..10]) {
         (b"HTTP/1.", b"2" | b"3") => Ok(()),
         (b"HTTP/1.", _) => {
             Err(io::Error::other(format!("answered with status {}", String::from_utf8_lossy(&start[9..]))))
         }
         _ => Err(io::Error::other("answered with something else than HTTP/1")),
+    };
+    Ok((Some(stream), good))
+}
+
+/// Reads what is left of an answer: a server that still writes it would find its connection reset, and complain.
+pub(super) async fn read_out(rest: Option<TcpStream>) {
+    if let Some(rest) = rest {
+        let mut nowhere = tokio::io::sink();
+        let _ = tokio::time::timeout(ANSWER, tokio::io::copy(&mut rest.take(LONGEST), &mut nowhere)).await;
     }
 }
 
@@ -137,11 +157,35 @@ mod tests {
     async fn http_readiness_waits_for_a_good_answer() {
         let answers = &["", "HTTP/1.1 503 Service Unavailable\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"];
         let port = server(answers).await;
-        let bad = http(port, "/").await.and(http(port, "/").await);
-        assert!(bad.is_err());
+        http(port, "/").await.expect_err("no answer");
+        http(port, "/").await.expect("an answer").1.expect_err("a bad one");
         let ports = BTreeMap::from([("PORT".to_owned(), port)]);
         let probe = Probe::default();
         probe.ready(&ports, &Readiness::Http { path: "/healthz".into() }).await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_still_writes_its_answer_is_not_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let (known, judged) = tokio::sync::oneshot::channel();
+        let server = async {
+            listener.accept().await.expect("whether it accepts");
+            let (mut stream, _) = listener.accept().await.expect("the question");
+            let _ = stream.read(&mut [0; 1024]).await.expect("a request");
+            stream.write_all(b"HTTP/1.1 200 OK\r\n").await.expect("written");
+            judged.await.expect("judged");
+            stream.write_all(b"content-length: 2\r\n\r\nok").await.expect("written");
+            stream.shutdown().await.expect("ended");
+            stream.read(&mut [0]).await.expect("no reset")
+        };
+        let client = async {
+            let ports = BTreeMap::from([("PORT".to_owned(), port)]);
+            let rest = Probe::default().ready(&ports, &Readiness::Http { path: "/".into() }).await;
+            known.send(()).expect("it waits");
+            read_out(rest).await;
+        };
+        assert_eq!(tokio::join!(server, client).0, 0, "the client closed it");
     }
 
     /// Asks in vain until what is missing is known.
@@ -153,7 +197,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = probe.ready(&ports, &readiness) => panic!("never ready"),
+            _ = probe.ready(&ports, &readiness) => panic!("never ready"),
             () = known => probe.lacks(),
         }
     }
