@@ -8,13 +8,13 @@ use serde_json::json;
 use zenvoy_shared::id::{ControllerId, NodeEpoch, NodeId, Uid, UpstreamId, WorkloadId};
 
 use super::{Core, CoreOptions, Effect, Event, Now, Said, SessionId};
-use crate::execute::{JobDone, Outcome, Subject};
+use crate::execute::{Job, JobDone, Outcome, Subject};
 use crate::model::{
     Endpoint, Fact, Replica, Revision, Shard, Target, Term, UpstreamFacts, UpstreamSpec, WorkloadFacts,
     WorkloadVersion,
 };
 use crate::session::{Activity, DemandQuota, Moment};
-use crate::store::{Entry, Key, LeaseId, Snapshot, WatchEvent};
+use crate::store::{Entry, Key, LeaseId, Snapshot, WatchEvent, Write};
 use crate::translate::{ListenerOptions, Names};
 
 const FEW: usize = 40;
@@ -103,10 +103,10 @@ impl World {
         world
     }
 
-    fn service(&mut self, number: usize) {
+    fn service(&mut self, number: usize) -> Vec<Effect> {
         let target = Target::Workload(workload(number));
         let facts = UpstreamFacts { spec: UpstreamSpec::default(), target, created: 0 };
-        self.event(Event::Fact(Fact::Upstream(upstream(number), facts)));
+        let effects = self.event(Event::Fact(Fact::Upstream(upstream(number), facts)));
         let version = WorkloadVersion {
             uid: Uid("uid-1".into()),
             resource_version: "1".into(),
@@ -116,6 +116,7 @@ impl World {
         let facts = WorkloadFacts { version, replicas: 1, problem: None, back_off: None };
         self.event(Event::Fact(Fact::Workload(workload(number), facts)));
         self.ready(number, 1);
+        effects
     }
 
     fn ready(&mut self, number: usize, pod: u8) {
@@ -159,6 +160,28 @@ impl World {
         self.revision += 1;
         let entry = self.entry(key, record);
         self.event(Event::Store(WatchEvent::Put(entry)));
+    }
+
+    /// The leader's batches of port mappings are written, one after the other, while there are any.
+    fn maps_ports(&mut self, mut effects: Vec<Effect>) -> u32 {
+        let mut batches = 0;
+        let batch = |effect| match effect {
+            Effect::Start(Job::Write { subject: Subject::Ports, txn }) => Some(txn),
+            _ => None,
+        };
+        while let Some(txn) = effects.into_iter().find_map(batch) {
+            batches += 1;
+            self.revision += 1;
+            let at = Revision(self.revision);
+            let written = txn.writes.into_iter().map(|write| match write {
+                Write::Put(key, value, _) => WatchEvent::Put(Entry { key, value, mod_revision: at }),
+                Write::Delete(key) => WatchEvent::Deleted(key, at),
+            });
+            let (subject, written) = (Subject::Ports, written.collect());
+            let done = JobDone { subject, outcome: Outcome::Written(at), written };
+            effects = self.event(Event::Done(done));
+        }
+        batches
     }
 
     fn passes(&mut self, time: Duration) {
@@ -246,4 +269,22 @@ fn a_node_that_comes_costs_a_look_at_each_vote_and_no_more() {
     let cost = world.cost(|world| world.opens(2));
     let most = u64::try_from(MANY).expect("few") + 100;
     assert!(cost <= most, "{cost} looks at {MANY} workloads");
+}
+
+#[test]
+fn allocation_looks_at_each_address_once_however_many_batches_it_takes() {
+    let mut world = World::with(FEW);
+    // What was under way meanwhile has nothing left to do.
+    let done = JobDone { subject: Subject::Ports, outcome: Outcome::Conflict, written: Vec::new() };
+    world.event(Event::Done(done));
+    world.passes(Duration::from_secs(1));
+    let mut effects = Vec::new();
+    for number in FEW..FEW + MANY {
+        effects.extend(world.service(number));
+    }
+    let batches = world.maps_ports(effects);
+    assert!(batches > 5, "{batches} batches prove nothing");
+    let most = u64::try_from(MANY).expect("few") + 10;
+    let looks = world.core.mappings.looks;
+    assert!(looks <= most, "{looks} looks for {MANY} addresses in {batches} batches");
 }
