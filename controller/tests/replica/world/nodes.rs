@@ -121,6 +121,11 @@ impl World {
         self.wait(IDLE_AFTER + Duration::from_secs(1)).await;
     }
 
+    /// The time passes within which an offer that may be made is made.
+    pub(crate) async fn until_offered(&mut self) {
+        self.wait(Duration::from_millis(200)).await;
+    }
+
     /// A connection that had been held for so long got its first byte.
     pub(crate) async fn first_byte(&mut self, node: &str, waited: Duration) {
         let held_unix_nanos = self.now.unix_nanos;
