@@ -18,6 +18,16 @@ impl World {
         self.store.falls_silent(true);
     }
 
+    /// The own lease lived on meanwhile.
+    pub(crate) fn store_speaks(&self) {
+        self.store.falls_silent(false);
+    }
+
+    /// How often the store was asked to open a wake.
+    pub(crate) fn asked_for_intents(&self) -> usize {
+        self.store.intents()
+    }
+
     /// The store is away for so long that the own lease must be taken to have ended.
     pub(crate) async fn store_goes(&mut self) {
         self.store_falls_silent();
