@@ -70,6 +70,10 @@ impl PortRange {
         self.ip
     }
 
+    fn size(&self) -> usize {
+        usize::from(self.last - self.first) + 1
+    }
+
     /// The first port and the last.
     pub fn ports(&self) -> (u16, u16) {
         (self.first, self.last)
@@ -117,6 +121,19 @@ impl PortPool {
         })
     }
 
+    /// Where an address stands among all; `None` when it is not in the pool.
+    pub fn position(&self, address: &ActivatorAddress) -> Option<usize> {
+        let mut before = 0;
+        for range in &self.ranges {
+            let (ip, port) = (*address.0.ip(), address.0.port());
+            if ip == range.ip && (range.first..=range.last).contains(&port) {
+                return Some(before + usize::from(port - range.first));
+            }
+            before += range.size();
+        }
+        None
+    }
+
     /// Whether connections to `address` could be to an activator address; one without an IP stands for each.
     pub fn covers(&self, address: SocketAddr) -> bool {
         let ip = |range: &PortRange| address.ip().is_unspecified() || address.ip() == range.ip;
@@ -125,27 +142,13 @@ impl PortPool {
 
     /// How many addresses there are.
     pub fn size(&self) -> usize {
-        self.ranges.iter().map(|range| usize::from(range.last - range.first) + 1).sum()
-    }
-
-    /// The addresses that are not taken, in order of preference; none when the pool is exhausted.
-    pub fn free<'a>(
-        &'a self,
-        is_taken: impl Fn(&ActivatorAddress) -> bool + 'a,
-    ) -> impl Iterator<Item = ActivatorAddress> + 'a {
-        self.addresses().filter(move |address| !is_taken(address))
+        self.ranges.iter().map(PortRange::size).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-
-    fn first_free(pool: &PortPool, taken: &BTreeSet<ActivatorAddress>) -> Option<ActivatorAddress> {
-        pool.free(|address| taken.contains(address)).next()
-    }
 
     fn pool(text: &str) -> PortPool {
         text.parse().expect(text)
@@ -156,17 +159,19 @@ mod tests {
     }
 
     #[test]
-    fn the_first_free_address_is_given() {
-        let taken = BTreeSet::from([address("127.0.0.1:20000")]);
-        assert_eq!(first_free(&PortPool::default(), &taken), Some(address("127.0.0.1:20001")));
+    fn a_second_loopback_address_extends_the_pool() {
+        let pool = pool("127.0.0.1:5-5, 127.0.0.2:5-6");
+        let all = ["127.0.0.1:5", "127.0.0.2:5", "127.0.0.2:6"].map(address);
+        assert_eq!((pool.size(), pool.addresses().collect::<Vec<_>>()), (3, all.to_vec()));
     }
 
     #[test]
-    fn a_second_loopback_address_extends_the_pool() {
-        let pool = pool("127.0.0.1:5-5, 127.0.0.2:5-6");
-        assert_eq!(pool.size(), 3);
-        let taken = BTreeSet::from([address("127.0.0.1:5")]);
-        assert_eq!(first_free(&pool, &taken), Some(address("127.0.0.2:5")));
+    fn an_address_stands_where_all_addresses_have_it() {
+        let pool = pool("127.0.0.2:5-6,127.0.0.1:20000-20003");
+        for (at, address) in pool.addresses().enumerate() {
+            assert_eq!(pool.position(&address), Some(at));
+        }
+        assert_eq!(pool.position(&address("127.0.0.1:5")), None);
     }
 
     #[test]

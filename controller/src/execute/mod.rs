@@ -30,7 +30,12 @@ impl Executor {
     pub async fn run(&self, job: Job) -> JobDone {
         match job {
             Job::Write { subject, txn } => {
-                let (outcome, written) = self.write(txn).await;
+                let writes = txn.writes.clone();
+                let answer = match &subject {
+                    Subject::Demand(_) => self.store.urgent_txn(txn).await,
+                    _ => self.store.txn(txn).await,
+                };
+                let (outcome, written) = answered(answer, writes);
                 JobDone { subject, outcome, written }
             }
             Job::Register { node, record } => {
@@ -58,22 +63,25 @@ impl Executor {
         }
     }
 
-    /// One transaction; what it wrote comes back as steps of the store, so that nobody waits for the watch to bring them.
+    /// One transaction.
     async fn write(&self, txn: Txn) -> (Outcome, Vec<WatchEvent>) {
         let writes = txn.writes.clone();
-        match self.store.txn(txn).await {
-            Ok(TxnOutcome::Written(revision)) => {
-                let steps = writes.into_iter().map(|write| match write {
-                    Write::Put(key, value, _) => {
-                        WatchEvent::Put(Entry { key, value, mod_revision: revision })
-                    }
-                    Write::Delete(key) => WatchEvent::Deleted(key, revision),
-                });
-                (Outcome::Written(revision), steps.collect())
-            }
-            Ok(TxnOutcome::Refused(revision)) => (Outcome::Refused(revision), Vec::new()),
-            Err(StoreError::LeaseEnded(_)) => (Outcome::LeaseEnded, Vec::new()),
-            Err(error) => (Outcome::StoreFailed(error.to_string()), Vec::new()),
+        answered(self.store.txn(txn).await, writes)
+    }
+}
+
+/// How a transaction ended; what it wrote comes back as steps of the store, so that nobody waits for the watch to bring them.
+fn answered(answer: Result<TxnOutcome, StoreError>, writes: Vec<Write>) -> (Outcome, Vec<WatchEvent>) {
+    match answer {
+        Ok(TxnOutcome::Written(revision)) => {
+            let steps = writes.into_iter().map(|write| match write {
+                Write::Put(key, value, _) => WatchEvent::Put(Entry { key, value, mod_revision: revision }),
+                Write::Delete(key) => WatchEvent::Deleted(key, revision),
+            });
+            (Outcome::Written(revision), steps.collect())
         }
+        Ok(TxnOutcome::Refused(revision)) => (Outcome::Refused(revision), Vec::new()),
+        Err(StoreError::LeaseEnded(_)) => (Outcome::LeaseEnded, Vec::new()),
+        Err(error) => (Outcome::StoreFailed(error.to_string()), Vec::new()),
     }
 }

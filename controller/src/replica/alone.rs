@@ -20,11 +20,16 @@ use crate::store::LeaseId;
 /// A node that no replica could register, and whose proxy relays, finds within this the first that can again.
 const NODES_COME: Duration = Duration::from_secs(10);
 
+/// A store that left an intent unanswered is not waited for again within this, unless it answers something.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Wakes of this replica's own demand that go on without a record. Bounded by what is demanded.
 #[derive(Debug, Default)]
 pub(super) struct Alone {
     /// The store left the intent unanswered, though the own lease still lives.
     unanswered: BTreeSet<WorkloadId>,
+    /// Nor would it answer others: until then they do not wait for it.
+    silent_until: Moment,
     /// The API server refuses the scale write.
     refused: BTreeMap<WorkloadId, Problem>,
     /// Whose wake waits for the end of a drain, which is told once.
@@ -46,6 +51,11 @@ impl Alone {
         self.nodes_come_until
     }
 
+    /// The store has answered.
+    pub(super) fn hears(&mut self) {
+        self.silent_until = Moment::default();
+    }
+
     pub(super) fn refused(&self, workload: &WorkloadId) -> Option<&Problem> {
         self.refused.get(workload)
     }
@@ -54,7 +64,11 @@ impl Alone {
 impl Core {
     /// Whether the store can be written: the own lease lives, and no write was left unanswered of late.
     pub(super) fn has_store(&self) -> bool {
-        self.lease.is_some() && self.alone.unanswered.is_empty()
+        self.lease.is_some() && self.alone.unanswered.is_empty() && !self.is_silent()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.alone.silent_until > self.now.moment
     }
 
     /// The own lease begins or has ended.
@@ -62,6 +76,9 @@ impl Core {
         let returns = lease.is_some() && self.lease.is_none() && self.was_registered;
         if returns {
             self.alone.nodes_come_until = self.now.moment.after(NODES_COME);
+        }
+        if lease.is_some() {
+            self.alone.hears();
         }
         self.lease = lease;
         self.look_at_registrations();
@@ -80,7 +97,7 @@ impl Core {
     }
 
     fn acts_alone(&self, workload: &WorkloadId) -> bool {
-        self.lease.is_none() || self.alone.unanswered.contains(workload)
+        self.lease.is_none() || self.is_silent() || self.alone.unanswered.contains(workload)
     }
 
     /// Rule W4: the scale write of a demanded workload, when its intent cannot be recorded.
@@ -111,6 +128,7 @@ impl Core {
         match outcome {
             Outcome::StoreFailed(_) => {
                 self.alone.unanswered.insert(workload.clone());
+                self.alone.silent_until = self.now.moment.after(SILENCE);
                 if matches!(without_store(&self.inventory.view(workload)), AloneStep::ScaleUp { .. }) {
                     // Somebody waits: the scale write needs no store.
                     self.pause(&subject, Duration::ZERO);

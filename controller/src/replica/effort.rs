@@ -1,4 +1,4 @@
-//! What a change costs, in looks at workloads: as much whether there are few of them or many.
+//! What a change costs, in looks at workloads: as much whether there are few of them or many. And what is done at a time.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,13 +8,13 @@ use serde_json::json;
 use zenvoy_shared::id::{ControllerId, NodeEpoch, NodeId, Uid, UpstreamId, WorkloadId};
 
 use super::{Core, CoreOptions, Effect, Event, Now, Said, SessionId};
-use crate::execute::{JobDone, Outcome, Subject};
+use crate::execute::{Job, JobDone, Outcome, Subject};
 use crate::model::{
     Endpoint, Fact, Replica, Revision, Shard, Target, Term, UpstreamFacts, UpstreamSpec, WorkloadFacts,
     WorkloadVersion,
 };
 use crate::session::{Activity, DemandQuota, Moment};
-use crate::store::{Entry, Key, LeaseId, Snapshot, WatchEvent};
+use crate::store::{Entry, Key, LeaseId, Snapshot, WatchEvent, Write};
 use crate::translate::{ListenerOptions, Names};
 
 const FEW: usize = 40;
@@ -103,10 +103,10 @@ impl World {
         world
     }
 
-    fn service(&mut self, number: usize) {
+    fn service(&mut self, number: usize) -> Vec<Effect> {
         let target = Target::Workload(workload(number));
         let facts = UpstreamFacts { spec: UpstreamSpec::default(), target, created: 0 };
-        self.event(Event::Fact(Fact::Upstream(upstream(number), facts)));
+        let effects = self.event(Event::Fact(Fact::Upstream(upstream(number), facts)));
         let version = WorkloadVersion {
             uid: Uid("uid-1".into()),
             resource_version: "1".into(),
@@ -116,6 +116,7 @@ impl World {
         let facts = WorkloadFacts { version, replicas: 1, problem: None, back_off: None };
         self.event(Event::Fact(Fact::Workload(workload(number), facts)));
         self.ready(number, 1);
+        effects
     }
 
     fn ready(&mut self, number: usize, pod: u8) {
@@ -161,6 +162,28 @@ impl World {
         self.event(Event::Store(WatchEvent::Put(entry)));
     }
 
+    /// The leader's batches of port mappings are written, one after the other, while there are any.
+    fn maps_ports(&mut self, mut effects: Vec<Effect>) -> u32 {
+        let mut batches = 0;
+        let batch = |effect| match effect {
+            Effect::Start(Job::Write { subject: Subject::Ports, txn }) => Some(txn),
+            _ => None,
+        };
+        while let Some(txn) = effects.into_iter().find_map(batch) {
+            batches += 1;
+            self.revision += 1;
+            let at = Revision(self.revision);
+            let written = txn.writes.into_iter().map(|write| match write {
+                Write::Put(key, value, _) => WatchEvent::Put(Entry { key, value, mod_revision: at }),
+                Write::Delete(key) => WatchEvent::Deleted(key, at),
+            });
+            let (subject, written) = (Subject::Ports, written.collect());
+            let done = JobDone { subject, outcome: Outcome::Written(at), written };
+            effects = self.event(Event::Done(done));
+        }
+        batches
+    }
+
     fn passes(&mut self, time: Duration) {
         self.now.moment = self.now.moment.after(time);
         self.event(Event::Tick);
@@ -182,7 +205,7 @@ impl World {
 fn is_local(change: impl Fn(&mut World) + Copy) {
     let [few, many] = [FEW, MANY].map(|workloads| World::with(workloads).cost(change));
     assert_eq!(few, many, "looks at workloads among {FEW} and {MANY}");
-    assert!(few < 40, "{few} looks for one change");
+    assert!(few < 60, "{few} looks for one change");
 }
 
 #[test]
@@ -246,4 +269,38 @@ fn a_node_that_comes_costs_a_look_at_each_vote_and_no_more() {
     let cost = world.cost(|world| world.opens(2));
     let most = u64::try_from(MANY).expect("few") + 100;
     assert!(cost <= most, "{cost} looks at {MANY} workloads");
+}
+
+#[test]
+fn allocation_looks_at_each_address_once_however_many_batches_it_takes() {
+    let mut world = World::with(FEW);
+    // What was under way meanwhile has nothing left to do.
+    let done = JobDone { subject: Subject::Ports, outcome: Outcome::Conflict, written: Vec::new() };
+    world.event(Event::Done(done));
+    world.passes(Duration::from_secs(1));
+    let mut effects = Vec::new();
+    for number in FEW..FEW + MANY {
+        effects.extend(world.service(number));
+    }
+    let batches = world.maps_ports(effects);
+    assert!(batches > 5, "{batches} batches prove nothing");
+    let most = u64::try_from(MANY).expect("few") + 10;
+    let looks = world.core.mappings.looks;
+    assert!(looks <= most, "{looks} looks for {MANY} addresses in {batches} batches");
+}
+
+#[test]
+fn services_that_are_idle_at_once_are_offered_one_after_the_other() {
+    let mut world = World::with(FEW);
+    let offers =
+        |effect: &Effect| matches!(effect, Effect::Start(Job::Write { subject: Subject::Workload(_), .. }));
+    let mut offered = Vec::new();
+    for step in 0..25 {
+        world.now.moment = world.now.moment.after(Duration::from_millis(10));
+        let effects = world.event(Event::Tick);
+        offered.extend(effects.iter().filter(|effect| offers(effect)).map(|_| step));
+    }
+    assert_eq!(offered.len(), 4, "as many as there are places: {offered:?}");
+    offered.dedup();
+    assert!(offered.len() > 2, "at these moments: {offered:?}");
 }

@@ -123,6 +123,9 @@ impl Core {
                 WatchEvent::Resync(_) => Touched::default(),
             });
         }
+        if matches!(outcome, Outcome::Written(_) | Outcome::Refused(_) | Outcome::LeaseEnded) {
+            self.alone.hears();
+        }
         self.follow_up(&subject, &outcome);
         self.settle(touched);
         self.look(&subject);

@@ -23,15 +23,48 @@ pub(super) struct Mappings {
     unmapped: BTreeSet<UpstreamId>,
     /// Upstreams that are gone, and have one.
     released: BTreeSet<UpstreamId>,
-    /// Since when this replica has known that an address rests, with the write that said so. Who wrote it may have a clock
-    /// that is off, so the quarantine is counted from here; another replica, or this one restarted, counts anew.
-    rests: BTreeMap<ActivatorAddress, (Revision, Moment)>,
+    rests: Rests,
+    /// Every address of the pool before this one has a record.
+    first_free: usize,
+    /// Addresses that were looked at, to allocate.
+    #[cfg(test)]
+    pub(super) looks: u64,
 }
 
-impl Mappings {
-    /// When the quarantine of an address is over.
-    fn end(&self, address: &ActivatorAddress, quarantine: Duration) -> Option<Moment> {
-        self.rests.get(address).map(|(_, since)| since.after(quarantine))
+/// Since when this replica has known that an address rests, with the write that said so. Who wrote it may have a clock
+/// that is off, so the quarantine is counted from here; another replica, or this one restarted, counts anew.
+#[derive(Debug, Default)]
+struct Rests {
+    known: BTreeMap<ActivatorAddress, (Revision, Moment)>,
+    /// The same, those that have rested the longest first.
+    order: BTreeSet<(Moment, ActivatorAddress)>,
+}
+
+impl Rests {
+    fn begin(&mut self, address: ActivatorAddress, at: Revision, now: Moment) {
+        if self.known.get(&address).is_none_or(|(known, _)| *known != at) {
+            self.end(&address);
+            self.known.insert(address, (at, now));
+            self.order.insert((now, address));
+        }
+    }
+
+    fn end(&mut self, address: &ActivatorAddress) {
+        if let Some((_, since)) = self.known.remove(address) {
+            self.order.remove(&(since, *address));
+        }
+    }
+
+    /// Those whose quarantine is over at `now`.
+    fn rested(&self, quarantine: Duration, now: Moment) -> impl Iterator<Item = ActivatorAddress> {
+        let over = move |(since, _): &&(Moment, ActivatorAddress)| since.after(quarantine) <= now;
+        self.order.iter().take_while(over).map(|(_, address)| *address)
+    }
+
+    /// When the next quarantine after `now` is over.
+    fn next_end(&self, quarantine: Duration, now: Moment) -> Option<Moment> {
+        let mut ends = self.order.iter().map(|(since, _)| since.after(quarantine));
+        ends.find(|end| *end > now)
     }
 }
 
@@ -62,14 +95,17 @@ impl Core {
     }
 
     fn allocate(&mut self, batch: &mut Batch) {
-        let unmapped = &self.mappings.unmapped;
         let mut exhausted = BTreeSet::new();
-        if !unmapped.is_empty() {
-            let ports = &self.records.ports;
-            let (mappings, now, quarantine) = (&self.mappings, self.now.moment, self.options.quarantine);
-            let rested = |address: &_| mappings.end(address, quarantine).is_some_and(|end| end <= now);
-            let is_taken = |address: &_| ports.contains_key(address) && !rested(address);
-            let mut free = self.options.pool.free(is_taken);
+        if !self.mappings.unmapped.is_empty() {
+            let first = self.first_free();
+            let Mappings { unmapped, rests, .. } = &self.mappings;
+            let (ports, pool) = (&self.records.ports, &self.options.pool);
+            // What has rested is used when nothing else is left.
+            let mut free = pool
+                .addresses()
+                .skip(first)
+                .filter(|address| !ports.contains_key(address))
+                .chain(rests.rested(self.options.quarantine, self.now.moment));
             for upstream in unmapped {
                 if batch.is_full() {
                     break;
@@ -82,6 +118,19 @@ impl Core {
             }
         }
         self.tell_exhausted(exhausted);
+    }
+
+    /// The place of the first address of the pool without a record.
+    fn first_free(&mut self) -> usize {
+        let ports = &self.records.ports;
+        let taken = self.options.pool.addresses().skip(self.mappings.first_free);
+        let taken = taken.take_while(|address| ports.contains_key(address)).count();
+        self.mappings.first_free += taken;
+        #[cfg(test)]
+        {
+            self.mappings.looks += u64::try_from(taken).unwrap_or_default();
+        }
+        self.mappings.first_free
     }
 
     fn release(&self, batch: &mut Batch) {
@@ -114,32 +163,39 @@ impl Core {
 
     /// The record of an address changed.
     pub(super) fn look_at_rest(&mut self, address: ActivatorAddress) {
+        let Mappings { rests, first_free, .. } = &mut self.mappings;
         match self.records.ports.get(&address) {
             Some(port) if matches!(port.record, Some(PortState::Quarantined { .. })) => {
-                let known = self.mappings.rests.get(&address).is_some_and(|(at, _)| *at == port.revision);
-                if !known {
-                    self.mappings.rests.insert(address, (port.revision, self.now.moment));
+                rests.begin(address, port.revision, self.now.moment);
+            }
+            known => {
+                rests.end(&address);
+                if known.is_none() {
+                    let place = self.options.pool.position(&address);
+                    *first_free = place.map_or(*first_free, |place| place.min(*first_free));
                 }
             }
-            _ => drop(self.mappings.rests.remove(&address)),
         }
     }
 
     /// Records of quarantines that are over are not kept.
     fn end_quarantines(&mut self, batch: &mut Batch) {
-        let mut next: Option<Moment> = None;
-        for (address, (_, since)) in &self.mappings.rests {
-            let Some(port) = self.records.ports.get(address) else { continue };
-            let end = since.after(self.options.quarantine);
-            if end > self.now.moment {
-                next = Some(next.map_or(end, |next| next.min(end)));
-            } else if !batch.is_full() && batch.leaves(address) {
-                let key = Key::PortByAddress(*address);
+        let (quarantine, now) = (self.options.quarantine, self.now.moment);
+        for address in self.mappings.rests.rested(quarantine, now) {
+            if batch.is_full() {
+                break;
+            }
+            let Some(port) = self.records.ports.get(&address) else { continue };
+            if batch.leaves(&address) {
+                let key = Key::PortByAddress(address);
                 batch.txn.compares.push(Compare::WrittenAt(key.clone(), port.revision));
                 batch.add([Write::Delete(key)]);
             }
         }
-        if let Some(next) = next {
+        // A full batch is followed by another.
+        if !batch.is_full()
+            && let Some(next) = self.mappings.rests.next_end(quarantine, now)
+        {
             self.later.by(Later::Subject(Subject::Ports), next);
         }
     }

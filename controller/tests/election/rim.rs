@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use zenvoy_controller::leader::Standing;
 use zenvoy_controller::model::Revision;
-use zenvoy_controller::store::{History, Key, Room, Store, Txn, Write};
+use zenvoy_controller::store::{History, Key, MemoryStore, Room, Store, Txn, Write};
 use zenvoy_shared::id::NodeId;
 
 use crate::replicas::{Meeting, TTL};
@@ -220,5 +220,30 @@ async fn on_a_store_that_went_back_nobody_leads_until_exactly_that_is_accepted()
         second.ended().await.expect("a good end");
         meeting.history.send_replace(history(0xabc, 100));
         meeting.api.write(&json!({ "metadata": { "annotations": { "zenvoy.dev/etcd": "abc@100" } } }));
+    }
+}
+
+/// Rule L3, and the same with the rule switched off: what the Lease says of etcd is lost.
+#[tokio::test(start_paused = true)]
+async fn l3_without_what_the_lease_says_of_etcd_terms_repeat_on_a_backup() {
+    for kept in [true, false] {
+        let mut meeting = Meeting::new();
+        let mut first = meeting.replica("first");
+        let term = first.until_leads().await;
+        let node = Write::Put(Key::Node(NodeId("node-1".into())), "{}".into(), None);
+        let txn = Txn { compares: Vec::new(), writes: vec![node] };
+        meeting.store.txn(txn).await.expect("written");
+        tokio::time::sleep(TTL).await;
+        first.stop.cancel();
+        first.ended().await.expect("a good end");
+        // A backup from before there was anything.
+        meeting.store = MemoryStore::new();
+        if !kept {
+            meeting.api.write(&json!({ "metadata": { "annotations": { "zenvoy.dev/etcd": null } } }));
+        }
+        let second = meeting.replica("second");
+        tokio::time::sleep(TTL * 5).await;
+        let repeats = second.leads.borrow().is_some_and(|again| again <= term);
+        assert_eq!(repeats, !kept, "{:?} after {term:?}", *second.leads.borrow());
     }
 }

@@ -97,12 +97,13 @@ async fn a_connection_after_the_commit_waits_for_the_wake_that_follows() {
 async fn a_wake_right_after_the_sleep_is_not_given_up_for_a_vote_from_before_it() {
     let mut world = World::awake().await;
     world.idle_until_limit().await;
+    world.until_offered().await;
     world.applied("node-1").await;
     let drain = world.asked_for_proof("node-1").expect("asked");
     world.pods_end().await;
     world.proves_quiet("node-1", &drain).await;
     assert_eq!((world.writes(), world.phase()), (vec![1, 0], Phase::Cold));
-    // The vote was cast at this very moment, and is taken back a little later.
+    // The vote was cast just now, and is taken back a little later.
     world.holds("node-1", true).await;
     assert_eq!(world.writes(), [1, 0, 1], "somebody waits");
 }
@@ -137,6 +138,7 @@ async fn a_second_node_without_proof_keeps_the_service_up() {
     world.node_opens("node-2").await;
     world.idle_past_limit().await;
     world.idle("node-2", 3_600).await;
+    world.until_offered().await;
     world.applied("node-1").await;
     let drain = world.asked_for_proof("node-1").expect("asked");
     world.proves_quiet("node-1", &drain).await;
@@ -203,6 +205,7 @@ async fn a_restarted_replica_keeps_mappings_and_scales_nothing_down() {
     world.wait(Duration::from_secs(1)).await;
     assert_ne!(world.verdict(), "hold for a drain", "two seconds are not past its limit");
     world.idle("node-1", 3_600).await;
+    world.until_offered().await;
     assert_eq!(world.verdict(), "hold for a drain", "what the node remembers counts at once");
 }
 

@@ -41,6 +41,39 @@ async fn without_an_answer_the_scale_write_does_not_wait_for_the_lease_to_end() 
 }
 
 #[tokio::test]
+async fn a_store_that_left_one_intent_unanswered_is_not_waited_for_by_the_next() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.store_falls_silent();
+    world.holds("node-1", true).await;
+    assert_eq!((world.asked_for_intents(), world.writes()), (1, vec![1]));
+    world.pod_ready("pod-1").await;
+    world.holds("node-1", false).await;
+    world.others_scale_to_zero().await;
+    world.wait(Duration::from_secs(3)).await;
+    world.holds("node-1", true).await;
+    assert_eq!((world.asked_for_intents(), world.writes()), (1, vec![1, 1]));
+}
+
+#[tokio::test]
+async fn a_store_that_answers_again_is_asked_again_for_the_next_wake() {
+    let mut world = World::started().await;
+    world.node_opens("node-1").await;
+    world.store_falls_silent();
+    world.holds("node-1", true).await;
+    world.store_speaks();
+    world.wait(Duration::from_secs(3)).await;
+    assert!(world.has_wake_record().await, "somebody still waits");
+    world.pod_ready("pod-1").await;
+    world.holds("node-1", false).await;
+    world.others_scale_to_zero().await;
+    world.wait(Duration::from_secs(1)).await;
+    let before = world.asked_for_intents();
+    world.holds("node-1", true).await;
+    assert_eq!((world.asked_for_intents(), world.writes()), (before + 1, vec![1, 1]));
+}
+
+#[tokio::test]
 async fn a_wake_without_a_record_gets_one_when_the_store_is_back_and_no_second_write() {
     let mut world = cold_and_cut_off().await;
     world.holds("node-1", true).await;

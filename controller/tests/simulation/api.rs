@@ -37,6 +37,8 @@ pub(crate) enum PodState {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) replicas: u32,
+    /// How often it was created.
+    created: u32,
     version: u64,
     generation: i64,
     observed: i64,
@@ -52,6 +54,7 @@ pub(crate) struct State {
     pub(crate) unanswered: bool,
     /// A quota has no room: no pod may be asked for.
     pub(crate) refuses: bool,
+    rules: Rules,
 }
 
 /// How far a replica's watches have come.
@@ -74,6 +77,7 @@ impl SimApi {
     pub(crate) fn new(rules: Rules, watchdog: Watchdog) -> Self {
         let mut state = State {
             replicas: 0,
+            created: 1,
             version: 1,
             generation: 1,
             observed: 1,
@@ -86,6 +90,7 @@ impl SimApi {
             scaled_down: 0,
             unanswered: false,
             refuses: false,
+            rules,
         };
         state.log_object();
         state.log_endpoints();
@@ -99,6 +104,12 @@ impl SimApi {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("not poisoned")
+    }
+
+    /// Somebody deletes the object and creates another of its name.
+    pub(crate) fn recreate(&self) {
+        self.state().recreate();
+        self.watchdog.recreated();
     }
 
     /// The next that the replica's watch of the object brings.
@@ -134,7 +145,7 @@ impl State {
     fn facts(&self) -> WorkloadFacts {
         WorkloadFacts {
             version: WorkloadVersion {
-                uid: Uid("uid-1".into()),
+                uid: Uid(format!("uid-{}", if self.rules.uids { self.created } else { 1 })),
                 resource_version: self.version.to_string(),
                 generation: self.generation,
                 observed_generation: self.observed,
@@ -163,6 +174,31 @@ impl State {
         self.version += 1;
         self.observed = self.generation;
         self.log_object();
+    }
+
+    /// The object is deleted, and created anew at one replica; then its spec is changed once. Its pods begin anew, too.
+    fn recreate(&mut self) {
+        self.objects.push(Fact::WorkloadGone(workload()));
+        self.replicas = 1;
+        self.created += 1;
+        self.version += 1;
+        (self.generation, self.observed) = (2, 2);
+        self.pods.clear();
+        self.log_object();
+        self.log_endpoints();
+    }
+
+    /// A pod that serves is lost with its machine, and another takes its place.
+    pub(crate) fn replace_pod(&mut self) {
+        self.pods.retain(|_, state| *state != PodState::Ready);
+        self.start_pod();
+        self.ready_pods();
+    }
+
+    /// The pods are lost with their machine.
+    pub(crate) fn lose_pods(&mut self) {
+        self.pods.clear();
+        self.log_endpoints();
     }
 
     pub(crate) fn start_pod(&mut self) {
@@ -257,7 +293,8 @@ impl Scaler for SimApi {
             return Ok(self.cached().1);
         }
         let state = self.state();
-        let pods = state.pods.iter();
+        let listed = self.rules.living_pods || state.replicas > 0;
+        let pods = state.pods.iter().filter(|_| listed);
         Ok(pods
             .map(|(pod, state)| LivingPod { uid: uid(*pod), terminating: *state == PodState::Terminating })
             .collect())

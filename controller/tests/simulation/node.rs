@@ -8,6 +8,7 @@ use zenvoy_controller::session::{Activity, Demand, Moment};
 use zenvoy_shared::id::{DrainId, NodeEpoch};
 
 use crate::api::{Pod, cart};
+use crate::rules::Rules;
 
 /// Where connections go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,6 +30,12 @@ pub(crate) enum Verdict {
     Fail(String),
 }
 
+impl Verdict {
+    pub(crate) fn holds(&self) -> bool {
+        matches!(self, Self::Hold(_))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     pub(crate) session: Option<(usize, SessionId)>,
@@ -41,6 +48,8 @@ pub(crate) struct Node {
     /// It said goodbye, and has not come back.
     pub(crate) gone: bool,
     epoch: u32,
+    /// Rule N5 does not hold: each start of it has the same epoch.
+    pub(crate) nameless: bool,
     pub(crate) main: To,
     pub(crate) worker: To,
     pub(crate) proxy: Verdict,
@@ -61,8 +70,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self { nameless: !rules.epochs, ..Self::default() }
+    }
+
     pub(crate) fn epoch(&self) -> NodeEpoch {
-        NodeEpoch(format!("epoch-{}", self.epoch))
+        NodeEpoch(format!("epoch-{}", if self.nameless { 0 } else { self.epoch }))
     }
 
     fn demand(&self) -> BTreeMap<zenvoy_shared::id::UpstreamId, Demand> {
@@ -105,7 +118,8 @@ impl Node {
     /// Rule N5: another start of both; all connections through them are lost, and they know nothing.
     pub(crate) fn restarts(&mut self) {
         let epoch = self.epoch + 1;
-        *self = Self { epoch, served: self.served + self.held, failed: self.failed, ..Self::default() };
+        let (served, failed, nameless) = (self.served + self.held, self.failed, self.nameless);
+        *self = Self { epoch, served, failed, nameless, ..Self::default() };
     }
 
     /// Another start of the proxy alone: what it held is lost. Envoy goes on with what it has, its worker late or not, and

@@ -9,12 +9,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use prost::Message;
-use zenvoy_controller::execute::{Decided, Executor, Job, JobDone};
+use zenvoy_controller::execute::{Decided, Executor, Job, JobDone, Subject};
 use zenvoy_controller::leader::take_over;
-use zenvoy_controller::model::{Fact, Replica as Me, Target, Term, UpstreamFacts, UpstreamSpec};
+use zenvoy_controller::model::{
+    Fact, Replica as Me, Target, Term, UpstreamFacts, UpstreamSpec, WakeRecord, WakeState,
+};
 use zenvoy_controller::replica::{Core, CoreOptions, Effect, Event, Now, SessionId, Switch, ToNode};
 use zenvoy_controller::session::DemandQuota;
-use zenvoy_controller::store::{LeaseId, Room, WatchEvent};
+use zenvoy_controller::store::{Key, LeaseId, Room, WatchEvent, Write};
 use zenvoy_controller::translate::{ListenerOptions, Names, type_url};
 use zenvoy_shared::id::{ControllerId, NodeId};
 use zenvoy_shared::proto::held_upstream::Verdict as WireVerdict;
@@ -63,6 +65,8 @@ pub(crate) struct Replica {
     pub(crate) hung: Vec<(NodeId, SessionId)>,
     /// Its views stand still.
     pub(crate) lags: bool,
+    /// Those of the API server do.
+    pub(crate) blind: bool,
 }
 
 impl Replica {
@@ -111,6 +115,7 @@ impl Replica {
             awaited: Vec::new(),
             hung: Vec::new(),
             lags: false,
+            blind: false,
         };
         replica.event(Event::Store(WatchEvent::Resync(snapshot)), now);
         replica.event(Event::Lease(Some(lease)), now);
@@ -166,21 +171,30 @@ impl Replica {
         let step = self.store.state().log.get(self.watched).cloned();
         let Some(step) = step else { return false };
         self.watched += 1;
+        let step = self.store.seen_by(&self.me.id, step);
         self.event(Event::Store(step), now);
         true
     }
 
     pub(crate) fn resync(&mut self, now: Now) {
         self.watched = self.store.state().log.len();
-        self.event(Event::Store(WatchEvent::Resync(self.store.snapshot(Room::All))), now);
+        for step in self.store.list() {
+            self.event(Event::Store(step), now);
+        }
     }
 
     pub(crate) fn see_object(&mut self, now: Now) -> bool {
+        if self.blind {
+            return false;
+        }
         let fact = self.api.next_object();
         fact.map(|fact| self.event(Event::Fact(fact), now)).is_some()
     }
 
     pub(crate) fn see_endpoints(&mut self, now: Now) -> bool {
+        if self.blind {
+            return false;
+        }
         let fact = self.api.next_endpoints();
         fact.map(|fact| self.event(Event::Fact(fact), now)).is_some()
     }
@@ -282,8 +296,19 @@ fn what(job: &Job) -> String {
         Job::Decide { decided: Decided::ScaleUp(_), .. } => "scale up".into(),
         Job::Decide { decided: Decided::Commit(_), .. } => "commit".into(),
         Job::Decide { decided: Decided::ScaleDown(_), .. } => "scale down".into(),
+        Job::Write { subject: Subject::Node(_), .. } => "forget a node".into(),
+        Job::Write { subject: Subject::Workload(_), txn } if txn.writes.iter().any(retires) => {
+            "retire".into()
+        }
         _ => String::new(),
     }
+}
+
+/// Whether the write retires a wake.
+fn retires(write: &Write) -> bool {
+    let Write::Put(Key::Wake(_), value, _) = write else { return false };
+    let wake: WakeRecord = serde_json::from_slice(value).expect("a wake");
+    wake.state == WakeState::Retired
 }
 
 /// What changes of the one upstream's traffic.

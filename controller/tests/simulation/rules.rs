@@ -22,8 +22,22 @@ pub(crate) struct Rules {
     pub(crate) pinned: bool,
     /// G1: irrevocable steps read by quorum.
     pub(crate) quorum_reads: bool,
+    /// D4: an acknowledgement names only nodes that its replica vouches for.
+    pub(crate) own_nodes_only: bool,
+    /// D8: a drain ends when no pod lives, by a list of them.
+    pub(crate) living_pods: bool,
+    /// N5: each start of a node has an epoch of its own.
+    pub(crate) epochs: bool,
+    /// G3: what is missing in a list is gone.
+    pub(crate) lists_end: bool,
+    /// G4: a re-created workload has another UID than the records of the one before.
+    pub(crate) uids: bool,
+    /// G5: the leader changes the record that it decided on.
+    pub(crate) decided_on: bool,
     /// W1: a wake is opened by compare-and-swap.
     pub(crate) wake_compares: bool,
+    /// W2: a retired wake's record names the pods that serve.
+    pub(crate) names_pods: bool,
     /// W3: the patch 0 -> n carries the version seen at zero.
     pub(crate) seen_at_zero: bool,
 }
@@ -39,7 +53,14 @@ impl Rules {
         full_commit: true,
         pinned: true,
         quorum_reads: true,
+        own_nodes_only: true,
+        living_pods: true,
+        epochs: true,
+        lists_end: true,
+        uids: true,
+        decided_on: true,
         wake_compares: true,
+        names_pods: true,
         seen_at_zero: true,
     };
 }

@@ -8,10 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use zenvoy_controller::model::{DrainRecord, DrainState, Revision};
+use zenvoy_controller::model::{DrainAck, DrainRecord, DrainState, Revision, WakeRecord};
 use zenvoy_controller::store::{
     Compare, Entry, Key, LeaseId, Room, Snapshot, Store, StoreError, Txn, TxnOutcome, WatchEvent, Write,
+    encode,
 };
+use zenvoy_shared::id::ControllerId;
 
 use crate::api::turn;
 use crate::rules::Rules;
@@ -80,11 +82,53 @@ impl SimStore {
                 let blind_commit =
                     !self.rules.full_commit && commits && !matches!(room, Room::Leader | Room::Drains);
                 let blind_wake = !self.rules.wake_compares && opens && !leads && room == Room::Wakes;
-                !blind_commit && !blind_wake
+                let blind_leader =
+                    !self.rules.decided_on && leads && matches!(room, Room::Wakes | Room::Drains);
+                !blind_commit && !blind_wake && !blind_leader
             }
             Compare::UnchangedSince(..) => self.rules.full_commit || !commits,
         };
         txn.compares.iter().filter(counts).cloned().collect()
+    }
+
+    /// What a replica whose watch was compacted away is told.
+    pub(crate) fn list(&self) -> Vec<WatchEvent> {
+        let snapshot = self.snapshot(Room::All);
+        if self.rules.lists_end {
+            return vec![WatchEvent::Resync(snapshot)];
+        }
+        snapshot.entries.into_iter().map(WatchEvent::Put).collect()
+    }
+
+    /// A step as its watcher sees it. Without rule D4 another replica's word is for all nodes, as they are registered then.
+    pub(crate) fn seen_by(&self, me: &ControllerId, mut step: WatchEvent) -> WatchEvent {
+        if let WatchEvent::Put(Entry { key: Key::DrainAck(_, by), value, .. }) = &mut step
+            && !self.rules.own_nodes_only
+            && by != me
+        {
+            let mut ack: DrainAck = serde_json::from_slice(value).expect("an acknowledgement");
+            let nodes = self.snapshot(Room::Nodes).entries.into_iter();
+            ack.nodes = nodes
+                .filter_map(|entry| match entry.key {
+                    Key::Node(node) => Some((node.0, entry.mod_revision)),
+                    _ => None,
+                })
+                .collect();
+            *value = encode(&ack);
+        }
+        step
+    }
+
+    /// A transaction's writes, with the rules that hold.
+    fn written(&self, writes: Vec<Write>) -> Vec<Write> {
+        let write = |write| match write {
+            Write::Put(key @ Key::Wake(_), value, lease) if !self.rules.names_pods => {
+                let wake: WakeRecord = serde_json::from_slice(&value).expect("a wake");
+                Write::Put(key, encode(&WakeRecord { ready: None, ..wake }), lease)
+            }
+            other => other,
+        };
+        writes.into_iter().map(write).collect()
     }
 
     /// Without rule N4: a record that a timer removes.
@@ -186,7 +230,7 @@ impl Store for SimStore {
         let outcome = if lost {
             None
         } else if compares.iter().all(|compare| state.holds(compare)) {
-            state.write(txn.writes);
+            state.write(self.written(txn.writes));
             Some(TxnOutcome::Written(Revision(state.revision)))
         } else {
             Some(TxnOutcome::Refused(Revision(state.revision)))

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use zenvoy_controller::model::{PortState, WakeRecord};
+use zenvoy_controller::model::{DrainRecord, PortState, WakeRecord};
 use zenvoy_controller::session::Moment;
 use zenvoy_controller::store::Key;
-use zenvoy_shared::id::{ActivatorAddress, UpstreamId};
+use zenvoy_shared::id::{ActivatorAddress, DrainId, UpstreamId};
 
 /// How long a released address rests.
 pub(crate) const QUARANTINE: Duration = Duration::from_secs(20);
@@ -23,6 +23,9 @@ struct State {
     asked: bool,
     /// Some call was not answered in this run: a replica may have woken without a record (rule W4).
     unanswered: bool,
+    /// How often the object was re-created, and how often it had been when the last drain was offered.
+    created: u32,
+    offered: Option<(DrainId, u32)>,
     mapped: BTreeMap<UpstreamId, ActivatorAddress>,
     released: BTreeMap<ActivatorAddress, Moment>,
     violation: Option<String>,
@@ -66,6 +69,14 @@ impl Watchdog {
         let mut state = self.state();
         state.ups = 0;
         state.asked = state.wake.as_ref().is_some_and(WakeRecord::is_open);
+        if state.offered.as_ref().is_some_and(|(_, created)| *created != state.created) {
+            state.violation = Some("I5: an object is scaled down by the drain of another of its name".into());
+        }
+    }
+
+    /// The object was deleted, and another of its name created.
+    pub(crate) fn recreated(&self) {
+        self.state().created += 1;
     }
 
     // === records ===
@@ -73,6 +84,7 @@ impl Watchdog {
     pub(crate) fn put(&self, key: &Key, value: &Bytes) {
         match key {
             Key::Wake(_) => self.wake(&serde_json::from_slice(value).expect("a wake")),
+            Key::Drain(_) => self.drain(serde_json::from_slice(value).expect("a drain")),
             Key::PortByUpstream(upstream) => {
                 self.mapped(upstream, serde_json::from_slice(value).expect("an address"));
             }
@@ -99,6 +111,13 @@ impl Watchdog {
         let before = state.wake.replace(wake.clone());
         if before.is_some_and(|before| before.is_open() && before.episode != wake.episode) {
             state.violation = Some("W1: a wake that was open is replaced by another".into());
+        }
+    }
+
+    fn drain(&self, drain: DrainRecord) {
+        let mut state = self.state();
+        if state.offered.as_ref().is_none_or(|(known, _)| *known != drain.id) {
+            state.offered = Some((drain.id, state.created));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the store on etcd lives through: members that die, fall silent, or come back; a quorum that is lost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Receiver;
 use zenvoy_controller::model::Revision;
@@ -8,7 +8,7 @@ use zenvoy_controller::store::{Compare, EtcdStore, Key, Room, Store, StoreError,
 
 use crate::etcd::{Etcd, compact, ready};
 use crate::records::{
-    commit, entry, is_written, next, node, put, steps_until, try_commit, written, written_at_last,
+    commit, creates, entry, is_written, next, node, put, steps_until, try_commit, written, written_at_last,
 };
 
 /// The member in use is `failed` no longer, and what is written now arrives.
@@ -115,6 +115,14 @@ async fn without_a_quorum_calls_fail_in_time_and_with_one_they_and_the_watch_go_
     assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
     let write = try_commit(&store, Vec::new(), vec![put(&node("perhaps"), "1")]).await;
     assert!(matches!(write, Err(StoreError::Unavailable(_))), "{write:?}");
+    let asked = Instant::now();
+    let urgent = store.urgent_txn(creates(&node("b"))).await;
+    assert!(matches!(urgent, Err(StoreError::Unavailable(_))), "{urgent:?}");
+    assert!(
+        asked.elapsed() < Duration::from_secs(4),
+        "a plain call takes five seconds: {:?}",
+        asked.elapsed()
+    );
     let kept = store.keep_alive(lease).await;
     assert!(matches!(kept, Err(StoreError::Unavailable(_))), "away is not ended: {kept:?}");
     etcd.start_all();
@@ -122,6 +130,20 @@ async fn without_a_quorum_calls_fail_in_time_and_with_one_they_and_the_watch_go_
     let seen = steps_until(&mut steps, last).await;
     assert_eq!(seen.last(), Some(&WatchEvent::Put(entry(&node("b"), "1", last))));
     store.keep_alive(lease).await.expect("the lease lived on");
+}
+
+#[tokio::test]
+async fn an_urgent_write_does_not_wait_long_for_the_one_member_that_is_silent() {
+    let mut etcd = Etcd::of(3);
+    let store = etcd.store().await;
+    let failed = store.member().to_owned();
+    etcd.pause(&failed);
+    let asked = Instant::now();
+    let made = store.urgent_txn(creates(&node("a"))).await;
+    assert!(matches!(made, Ok(TxnOutcome::Written(_))), "{made:?}");
+    assert_ne!(store.member(), failed);
+    etcd.resume(&failed);
+    eprintln!("answered after {:?}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -20,6 +20,11 @@ pub(crate) fn put(key: &Key, value: &str) -> Write {
     Write::Put(key.clone(), Bytes::copy_from_slice(value.as_bytes()), None)
 }
 
+/// A transaction that may be sent again.
+pub(crate) fn creates(key: &Key) -> Txn {
+    Txn { compares: vec![Compare::Absent(key.clone())], writes: vec![put(key, "1")] }
+}
+
 pub(crate) fn entry(key: &Key, value: &str, at: Revision) -> Entry {
     Entry { key: key.clone(), value: Bytes::copy_from_slice(value.as_bytes()), mod_revision: at }
 }

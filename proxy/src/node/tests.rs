@@ -174,6 +174,27 @@ fn while_two_envoys_live_nothing_is_proven() {
     assert_eq!(node.activity(&cart()), Activity::Unknown);
 }
 
+/// Rule N5, and the same with the rule switched off: the Envoy that another takes the place of is taken for gone while it still
+/// serves a request, which stands in its own statistics only.
+#[test]
+fn n5_with_the_earlier_envoy_not_counted_a_node_with_an_open_request_is_proven_quiet() {
+    let proven = |counted: bool| {
+        let (node, _, start) = drained();
+        node.envoy_speaks(EnvoyId(2), start);
+        if !counted {
+            node.envoy_gone(EnvoyId(1), start);
+        }
+        for ms in [1, 1001, 2001, 3001] {
+            let (flush, now) = calm(start, ms);
+            let open = Counters { requests_active: 1, requests: 1, ..Counters::default() };
+            node.flush(EnvoyId(1), &Flush::with(Some(now.unix_ms()), &[(&cart(), open)]), now);
+            node.flush(EnvoyId(2), &flush, now);
+        }
+        node.news(start).quiet.len()
+    };
+    assert_eq!((proven(true), proven(false)), (0, 1));
+}
+
 #[test]
 fn a_proof_that_was_withdrawn_is_not_said() {
     let (node, drain, start) = drained();

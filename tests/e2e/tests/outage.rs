@@ -1,8 +1,12 @@
-//! etcd is away: warm traffic is untouched, what sleeps still wakes with one write, and all goes on by itself afterwards.
+//! etcd or the API server is away: warm traffic is untouched, what sleeps still wakes with one write or is told why not, and all
+//! goes on by itself afterwards.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
+use zenvoy_e2e::http::get;
 use zenvoy_e2e::load::{self, Steady};
 use zenvoy_e2e::manifest::Backend;
 use zenvoy_e2e::net::in_namespace;
@@ -90,5 +94,46 @@ fn a_node_that_arrives_while_etcd_is_dead_relays_and_gets_direct_routes_when_it_
             zenvoy.audit().assert_one_wake(backend.name(), 1);
         }
         zenvoy.node.assert_nothing_refused().await;
+    });
+}
+
+/// How long each of these may be held.
+const HELD: Duration = Duration::from_secs(4);
+
+#[test]
+fn what_is_held_past_its_deadline_while_the_api_server_is_away_is_told_why_and_served_once_it_is_back() {
+    in_namespace(async || {
+        let mut zenvoy = Installation::start(Mode::Tproxy).await;
+        let timeout = format!("{}s", HELD.as_secs());
+        let warm = Backend::http("warm");
+        let web = Backend::http("web").set("wake-timeout", &timeout);
+        let queue = Backend::echo("queue", 5555).set("wake-timeout", &timeout);
+        for backend in [&warm, &web, &queue] {
+            zenvoy.create(backend).await;
+        }
+        let load = Steady::start(&zenvoy.http(&warm, "/slow?ms=20"), 2);
+        zenvoy.until_warm(&warm).await;
+        zenvoy.cluster.api().kill().await;
+
+        let (asked, echo, host) = (Instant::now(), zenvoy.echo(5555), web.host());
+        let (answer, echoed) = tokio::join!(get(zenvoy.node.http(), &host, "/"), load::once(&echo));
+        assert!(asked.elapsed() >= HELD, "given up after {:?}", asked.elapsed());
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert!(answer.headers.contains_key("retry-after"), "{:?}", answer.headers);
+        let body: Value = serde_json::from_str(&answer.body).expect("the reason is JSON");
+        assert_eq!((&body["reason"], &body["upstream"]), (&"WakeDeadline".into(), &web.upstream().into()));
+        assert!(echoed.took() >= HELD && echoed.result.is_err(), "a TCP client is reset: {echoed:?}");
+
+        zenvoy.cluster.start_api_again();
+        zenvoy.cluster.until_serving().await;
+        // kube-controller-manager takes its time to notice that the API server is back.
+        for request in [zenvoy.http(&web, "/"), echo] {
+            until::so("it is served again", async || load::once(&request).await.result.is_ok()).await;
+        }
+        load.stop().await.assert_all_served();
+        for backend in [&warm, &web, &queue] {
+            zenvoy.audit().assert_one_wake(backend.name(), 1);
+        }
     });
 }

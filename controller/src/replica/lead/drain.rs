@@ -7,11 +7,14 @@ use zenvoy_shared::id::{DrainId, UpstreamId, WorkloadId};
 use crate::execute::{Commit, Decided, Job, Subject};
 use crate::model::{DrainRecord, DrainState, Revision, Term, Versioned, WorkloadView};
 use crate::plan::drain::{self, DrainStep, OFFER_DEADLINE, Surroundings};
+use crate::plan::jitter::jitter;
 use crate::replica::core::{Core, Later};
 use crate::replica::drains::with_state;
 use crate::session::Moment;
 use crate::store::{Compare, Key, Txn, Write, encode};
 
+/// An offer is made within this of the moment at which it could be (rule D1).
+const OFFER_SPREAD: Duration = Duration::from_millis(200);
 /// The first pause after an offer that failed for another reason than traffic; it doubles up to [`LONGEST_BACK_OFF`].
 const FIRST_BACK_OFF: Duration = Duration::from_secs(5);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
@@ -112,16 +115,27 @@ impl Core {
         replicas: u32,
         term: Term,
     ) -> Option<Job> {
+        let view = self.inventory.view(workload);
+        let uid = view.facts?.version.uid.clone();
+        let earlier = view.drain_record.map_or(0, |drain| drain.revision.0);
         let memory = self.led.workloads.entry(workload.clone()).or_default();
         let not_before = memory.no_offer_before.max(self.alone.no_offer_before());
         if not_before > self.now.moment {
             self.later.by(Later::Subject(Subject::Workload(workload.clone())), not_before);
             return None;
         }
-        self.led.offered.insert(workload.clone());
-        let view = self.inventory.view(workload);
+        if self.led.offered.insert(workload.clone()) {
+            // It has its place; with jitter, those that become idle at once are not offered at once.
+            let spread =
+                jitter(OFFER_SPREAD, &workload.to_string(), term.0.0.wrapping_add(earlier).unsigned_abs());
+            memory.offer_at = self.now.moment.after(spread);
+        }
+        if memory.offer_at > self.now.moment {
+            self.later.by(Later::Subject(Subject::Workload(workload.clone())), memory.offer_at);
+            return None;
+        }
         let record = DrainRecord {
-            uid: view.facts?.version.uid.clone(),
+            uid,
             id: DrainId::fresh(),
             upstreams,
             state: DrainState::Offered,
@@ -154,6 +168,8 @@ impl Core {
         } else {
             let pause =
                 FIRST_BACK_OFF.saturating_mul(1 << memory.failed_offers.min(10)).min(LONGEST_BACK_OFF);
+            // With jitter: what failed together is not tried again together.
+            let pause = pause + jitter(pause / 4, &workload.to_string(), u64::from(memory.failed_offers));
             memory.failed_offers = memory.failed_offers.saturating_add(1);
             memory.no_offer_before = self.now.moment.after(pause);
         }

@@ -53,6 +53,8 @@ struct Memory {
     /// Offers that failed in a row, and when the next may be made.
     failed_offers: u32,
     no_offer_before: Moment,
+    /// When the offer that has a place is made.
+    offer_at: Moment,
 }
 
 impl Core {

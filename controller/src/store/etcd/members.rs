@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Error, TlsOptions};
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::{Certificate, Identity};
 use tracing::debug;
 use zenvoy_shared::tls::{Live, Material};
@@ -18,6 +18,10 @@ use super::{LeaseId, StoreError};
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A member that is silent for longer is left for another.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// An urgent call leaves a member of which nothing is heard sooner...
+const URGENT_PATIENCE: Duration = Duration::from_millis(800);
+/// ...and fails when nothing is heard of any for so long. Between two leaders of etcd it is mostly less.
+const URGENT_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -28,10 +32,21 @@ pub(super) struct Call {
     pub(super) repeatable: bool,
     /// What it rests on.
     pub(super) lease: Option<LeaseId>,
+    /// Whether somebody waits who can do without.
+    pub(super) haste: Haste,
+}
+
+/// How long it is worth to wait for a store of which nothing is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// As long as any call may take.
+    None,
+    /// Not for long; but while others are answered, as a store does that has much to do.
+    Urgent,
 }
 
 impl Call {
-    pub(super) const REPEATABLE: Self = Self { repeatable: true, lease: None };
+    pub(super) const REPEATABLE: Self = Self { repeatable: true, lease: None, haste: Haste::None };
 }
 
 /// All members, of which one is in use. Each has a connection of its own, since a common one would go on sending a part
@@ -46,6 +61,8 @@ struct Member {
     options: ConnectOptions,
     tls: Option<Live>,
     connected: Mutex<Option<Connected>>,
+    /// When it answered a call last.
+    heard: watch::Sender<Option<Instant>>,
 }
 
 /// A client connects again by itself, but only with the TLS material it was made with.
@@ -69,6 +86,7 @@ impl Members {
             options: options.clone(),
             tls: tls.cloned(),
             connected: Mutex::new(None),
+            heard: watch::Sender::new(None),
         });
         Ok(Self { all: all.collect(), used: watch::Sender::new(rand::random_range(0..endpoints.len())) })
     }
@@ -132,9 +150,14 @@ impl Members {
         F: Future<Output = Result<T, Error>> + Send,
     {
         let mut last = None;
-        let answer = timeout(CALL_TIMEOUT, self.attempts(what, &call, &mut last)).await;
-        let silent = || self.all[self.used()].silent(CALL_TIMEOUT);
-        answer.unwrap_or_else(|_| Err(last.unwrap_or_else(silent)))
+        let limit = match what.haste {
+            Haste::None => CALL_TIMEOUT,
+            Haste::Urgent => URGENT_TIMEOUT,
+        };
+        let attempts = unless_silent(&self.all, limit, self.attempts(what, &call, &mut last));
+        let answer = timeout(CALL_TIMEOUT, attempts).await.ok().flatten();
+        let silent = || self.all[self.used()].silent(limit);
+        answer.unwrap_or_else(|| Err(last.unwrap_or_else(silent)))
     }
 
     async fn attempts<T, F>(
@@ -151,7 +174,10 @@ impl Members {
         loop {
             let member = self.used();
             let error = match self.attempt(member, what, call, last).await {
-                Ok(answer) => return Ok((member, answer)),
+                Ok(answer) => {
+                    self.all[member].heard.send_replace(Some(Instant::now()));
+                    return Ok((member, answer));
+                }
                 Err(Failure::Answered(error)) => return Err(error),
                 Err(Failure::Unknown(error)) if !what.repeatable => {
                     self.leave(member);
@@ -187,11 +213,18 @@ impl Members {
     {
         let asked = self.ask(member, what, call);
         tokio::pin!(asked);
-        if let Ok(answer) = timeout(PATIENCE, &mut asked).await {
+        let elsewhere = what.repeatable && self.all.len() > 1;
+        let patience = match what.haste {
+            Haste::Urgent if elsewhere => URGENT_PATIENCE,
+            Haste::Urgent | Haste::None => PATIENCE,
+        };
+        if let Ok(Some(answer)) =
+            timeout(PATIENCE, unless_silent(&self.all[member..=member], patience, &mut asked)).await
+        {
             return answer;
         }
-        if what.repeatable && self.all.len() > 1 {
-            return Err(Failure::Unknown(self.all[member].silent(PATIENCE)));
+        if elsewhere {
+            return Err(Failure::Unknown(self.all[member].silent(patience)));
         }
         // It may have been done, so it is waited for; the others need not wait for this member.
         self.leave(member);
@@ -221,6 +254,19 @@ impl Members {
         let Failure::StaleToken(_) = failure else { return Err(failure) };
         self.renew_token(at).await?;
         call(client).await.map_err(|error| member.failure(&error, what.lease))
+    }
+}
+
+/// What `call` ends with, unless none of `members` answers anything for `limit` while it waits.
+async fn unless_silent<T>(members: &[Member], limit: Duration, call: impl Future<Output = T>) -> Option<T> {
+    let mut since = Instant::now();
+    tokio::pin!(call);
+    loop {
+        if let Ok(answer) = timeout_at(since + limit, &mut call).await {
+            return Some(answer);
+        }
+        let heard = members.iter().filter_map(|member| *member.heard.borrow()).max();
+        since = heard.filter(|heard| *heard > since)?;
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 use zenvoy_shared::tls::{Live, Role, TlsFiles};
 
-use self::members::{Call, Members};
+use self::members::{Call, Haste, Members};
 use self::seen::Seen;
 use super::{
     Compare, Entry, History, Key, LeaseId, Room, Snapshot, Store, StoreError, Txn, TxnOutcome, WATCH_BUFFER,
@@ -178,6 +178,25 @@ impl EtcdStore {
         }
     }
 
+    async fn carry_out(&self, txn: Txn, haste: Haste) -> Result<TxnOutcome, StoreError> {
+        let lease = txn.writes.iter().find_map(|write| match write {
+            Write::Put(_, _, lease) => *lease,
+            Write::Delete(_) => None,
+        });
+        let compares: Vec<EtcdCompare> = txn.compares.iter().map(|compare| self.compare(compare)).collect();
+        let writes: Vec<TxnOp> = txn.writes.iter().map(|write| self.write(write)).collect();
+        let request = EtcdTxn::new().when(compares).and_then(writes);
+        let before = self.seen.now();
+        let call = self.members.call(Call { repeatable: txn.voids_itself(), lease, haste }, |client| {
+            let (mut client, request) = (client.kv_client(), request.clone());
+            async move { client.txn(request).await }
+        });
+        let (_, answer) = call.await?;
+        self.seen.note(before, answer.header())?;
+        let revision = revision(answer.header());
+        Ok(if answer.succeeded() { TxnOutcome::Written(revision) } else { TxnOutcome::Refused(revision) })
+    }
+
     /// Records from `first` on, at `at` or, when that is `None`, now.
     async fn page(&self, first: &[u8], end: &[u8], at: Option<i64>) -> Result<GetResponse, StoreError> {
         let before = self.seen.now();
@@ -231,22 +250,11 @@ impl Store for EtcdStore {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        let lease = txn.writes.iter().find_map(|write| match write {
-            Write::Put(_, _, lease) => *lease,
-            Write::Delete(_) => None,
-        });
-        let compares: Vec<EtcdCompare> = txn.compares.iter().map(|compare| self.compare(compare)).collect();
-        let writes: Vec<TxnOp> = txn.writes.iter().map(|write| self.write(write)).collect();
-        let request = EtcdTxn::new().when(compares).and_then(writes);
-        let before = self.seen.now();
-        let call = self.members.call(Call { repeatable: txn.voids_itself(), lease }, |client| {
-            let (mut client, request) = (client.kv_client(), request.clone());
-            async move { client.txn(request).await }
-        });
-        let (_, answer) = call.await?;
-        self.seen.note(before, answer.header())?;
-        let revision = revision(answer.header());
-        Ok(if answer.succeeded() { TxnOutcome::Written(revision) } else { TxnOutcome::Refused(revision) })
+        self.carry_out(txn, Haste::None).await
+    }
+
+    async fn urgent_txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        self.carry_out(txn, Haste::Urgent).await
     }
 
     async fn read(&self, room: Room) -> Result<Snapshot, StoreError> {
@@ -296,7 +304,7 @@ impl Store for EtcdStore {
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
-        let call = self.members.call(Call { repeatable: true, lease: Some(lease) }, |client| {
+        let call = self.members.call(Call { lease: Some(lease), ..Call::REPEATABLE }, |client| {
             let mut client = client.lease_client();
             // The client sends the first request and waits for its answer: nothing more is needed of the stream.
             async move { client.keep_alive(lease.0).await.map(drop) }
@@ -306,10 +314,11 @@ impl Store for EtcdStore {
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         // Not repeatable: the second one would find it ended.
-        let call = self.members.call(Call { repeatable: false, lease: Some(lease) }, |client| {
-            let mut client = client.lease_client();
-            async move { client.revoke(lease.0).await }
-        });
+        let call =
+            self.members.call(Call { repeatable: false, lease: Some(lease), haste: Haste::None }, |client| {
+                let mut client = client.lease_client();
+                async move { client.revoke(lease.0).await }
+            });
         call.await.map(drop)
     }
 }

@@ -65,6 +65,15 @@ impl World {
         self.see_endpoints().await;
     }
 
+    pub(crate) async fn others_scale_to_zero(&mut self) {
+        {
+            let mut object = self.api.0.lock().expect("not poisoned");
+            (object.replicas, object.version) = (0, object.version + 1);
+            object.generation += 1;
+        }
+        self.pods_end().await;
+    }
+
     pub(crate) fn refuse_scaling(&self, refuses: bool) {
         self.api.0.lock().expect("not poisoned").refuses = refuses;
     }

@@ -18,6 +18,16 @@ impl World {
         self.store.falls_silent(true);
     }
 
+    /// The own lease lived on meanwhile.
+    pub(crate) fn store_speaks(&self) {
+        self.store.falls_silent(false);
+    }
+
+    /// How often the store was asked to open a wake.
+    pub(crate) fn asked_for_intents(&self) -> usize {
+        self.store.intents()
+    }
+
     /// The store is away for so long that the own lease must be taken to have ended.
     pub(crate) async fn store_goes(&mut self) {
         self.store_falls_silent();
@@ -119,6 +129,11 @@ impl World {
     pub(crate) async fn idle_past_limit(&mut self) {
         self.idle("node-1", 0).await;
         self.wait(IDLE_AFTER + Duration::from_secs(1)).await;
+    }
+
+    /// The time passes within which an offer that may be made is made.
+    pub(crate) async fn until_offered(&mut self) {
+        self.wait(Duration::from_millis(200)).await;
     }
 
     /// A connection that had been held for so long got its first byte.

@@ -82,7 +82,7 @@ impl World {
             api,
             watchdog,
             replicas: Vec::new(),
-            nodes: vec![Node::default(), Node::default()],
+            nodes: (0..2).map(|_| Node::new(rules)).collect(),
             now: Now { moment: Moment(Duration::from_secs(10_000)), unix_nanos: 1_000_000_000_000 },
             random: StdRng::seed_from_u64(seed),
             busy: true,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use zenvoy_controller::model::{DrainRecord, DrainState};
+use zenvoy_controller::model::{DrainRecord, DrainState, WakeRecord};
 use zenvoy_controller::store::{Key, Room};
 
 use super::{World, name};
@@ -147,6 +147,44 @@ impl World {
         self.nodes[node].held = 0;
     }
 
+    /// The replica's views of the API server stand still.
+    pub(crate) fn is_blind(&mut self, replica: usize, blind: bool) {
+        self.replica(replica).blind = blind;
+    }
+
+    /// The worker of a node's Envoy is late.
+    pub(crate) fn stalls(&mut self, node: usize, stalled: bool) {
+        self.nodes[node].stalled = stalled;
+    }
+
+    /// A node's proxy says goodbye, which its replica is about to act on.
+    pub(crate) fn is_about_to_leave(&mut self, node: usize, replica: usize) {
+        assert!(self.nodes[node].leaves(), "nothing runs through it");
+        self.until("its goodbye is heard", |world| world.is_about_to(replica, "forget a node"));
+    }
+
+    /// The replica's job that does this is carried out, and not answered.
+    pub(crate) fn does_unanswered(&mut self, replica: usize, does: &str) {
+        self.store.state().unanswered = 2;
+        self.does(replica, does);
+        self.store.state().unanswered = 0;
+    }
+
+    /// The watch of a replica was compacted away.
+    pub(crate) fn lists_anew(&mut self, replica: usize) {
+        self.with(replica, |replica, now| {
+            replica.resync(now);
+            true
+        });
+    }
+
+    /// It is a violation if it is not so by now.
+    pub(crate) fn must(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        if !is_so(self) {
+            self.violation = Some(what.into());
+        }
+    }
+
     // === Kubernetes ===
 
     pub(crate) fn freeze(&mut self, frozen: bool) {
@@ -159,6 +197,18 @@ impl World {
 
     pub(crate) fn pods_become_ready(&mut self) {
         self.api.state().ready_pods();
+    }
+
+    pub(crate) fn a_pod_is_replaced(&mut self) {
+        self.api.state().replace_pod();
+    }
+
+    pub(crate) fn the_pods_are_lost(&mut self) {
+        self.api.state().lose_pods();
+    }
+
+    pub(crate) fn the_object_is_recreated(&mut self) {
+        self.api.recreate();
     }
 
     // === what is so ===
@@ -177,6 +227,18 @@ impl World {
             serde_json::from_slice::<DrainRecord>(&drain.value)
                 .is_ok_and(|drain| drain.state == DrainState::Offered)
         })
+    }
+
+    /// The node's Envoy goes to the activator.
+    pub(crate) fn is_at_activator(&self, node: usize) -> bool {
+        self.nodes[node].worker == crate::node::To::Activator && self.nodes[node].proxy.holds()
+    }
+
+    pub(crate) fn is_asked_for(&self) -> bool {
+        let wakes = self.store.snapshot(Room::Wakes).entries;
+        wakes
+            .iter()
+            .any(|wake| serde_json::from_slice::<WakeRecord>(&wake.value).is_ok_and(|wake| wake.is_open()))
     }
 
     pub(crate) fn sleeps(&self) -> bool {

@@ -137,6 +137,17 @@ impl Site {
         self.impose();
     }
 
+    /// Everything passes again between two that were cut from each other.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn mend(&mut self, one: Member, other: Member) {
+        self.faults.retain(
+            |fault| !matches!(*fault, Fault::Cut(a, b) if (a, b) == (one, other) || (a, b) == (other, one)),
+        );
+        self.impose();
+    }
+
     /// Nothing passes between one and all other members any more.
     ///
     /// # Panics

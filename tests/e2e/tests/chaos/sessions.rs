@@ -2,12 +2,15 @@
 
 use futures::future::join_all;
 use serde_json::Value;
+use zenvoy_e2e::load;
 use zenvoy_e2e::manifest::Backend;
+use zenvoy_e2e::site::Member;
 use zenvoy_e2e::until;
 use zenvoy_e2e::zenvoy::Node;
 
 use crate::check::until_all_sleep;
-use crate::stage::on_a_fleet;
+use crate::fault::controller;
+use crate::stage::{Stage, on_a_fleet};
 
 /// How often the node moves.
 const MOVES: u64 = 2;
@@ -68,5 +71,60 @@ fn a_node_that_moves_to_another_replica_is_sent_nothing_again() {
         for node in &stage.fleet.nodes {
             node.assert_nothing_refused().await;
         }
+    });
+}
+
+/// Proxy and Envoy of the first node end, and others take their place: as a node that nobody has registered.
+async fn comes_anew(stage: &mut Stage) {
+    stage.journal.excuse(0);
+    stage.fleet.nodes[0].proxy().kill().await;
+    stage.fleet.nodes[0].envoy().kill().await;
+    stage.fleet.start_again();
+    stage.fleet.nodes[0].until_ready().await;
+    stage.journal.no_more_excuses();
+}
+
+/// Whether the first node's Envoy goes to the pods of a backend by itself, or to the proxy beside it.
+async fn goes_directly(stage: &Stage, backend: &Backend) -> Option<bool> {
+    let endpoints = stage.fleet.nodes[0].envoy_endpoints(backend).await;
+    endpoints.first().map(|endpoint| !endpoint.ip().is_loopback())
+}
+
+#[test]
+fn a_node_is_left_to_a_controller_without_etcd_only_while_no_other_can_be_reached() {
+    on_a_fleet(async |stage| {
+        let traffic = stage.traffic().await;
+        let (busy, lost) = (stage.services.busy.clone(), stage.fleet.followers().await[0]);
+        let others: Vec<usize> = (0..3).filter(|other| *other != lost).collect();
+        stage.say(&format!("controller-{} loses etcd", lost + 1));
+        stage.journal.etcd_breaks();
+        (0..3).for_each(|member| stage.fleet.site.cut(controller(lost), Member::Etcd(member)));
+        stage.fleet.controllers[lost].until_not_ready().await;
+
+        stage.say("a node comes that reaches all");
+        comes_anew(stage).await;
+        let at = until::some("the node is served", async || stage.fleet.controller_of(0).await).await;
+        assert_ne!(at, lost, "others could register it");
+        until::so("Envoy goes to the pods itself", async || goes_directly(stage, &busy).await == Some(true))
+            .await;
+
+        stage.say("a node comes that reaches no other");
+        others.iter().for_each(|other| stage.fleet.site.cut(Member::Node(0), controller(*other)));
+        comes_anew(stage).await;
+        let request = stage.fleet.http(0, &busy, "/");
+        load::once(&request).await.served();
+        assert_eq!(stage.fleet.controller_of(0).await, Some(lost));
+        assert_eq!(goes_directly(stage, &busy).await, Some(false), "no direct route for a node nobody knows");
+        assert!(stage.fleet.nodes[0].relayed_bytes(&busy).await > 0);
+
+        stage.say("it reaches another");
+        stage.fleet.site.mend(Member::Node(0), controller(others[0]));
+        until::so("it has moved there", async || stage.fleet.controller_of(0).await == Some(others[0])).await;
+        until::so("Envoy goes to the pods itself", async || goes_directly(stage, &busy).await == Some(true))
+            .await;
+        stage.fleet.site.heal();
+        stage.fleet.until_ready().await;
+        stage.journal.etcd_is_whole();
+        traffic.stop().await;
     });
 }
