@@ -5,12 +5,16 @@ use zenvoy_xds::core::{Hub, TypeUrl, Variant};
 use crate::resources::{KINDS, ROUTES, Served, is_bad, is_full, names, used_by};
 use crate::world::Client;
 
-/// Make before break: what the last response took from the client is used by none of its routes. Separate streams have no
+/// Make before break: what the last response took from the client is used by none of its routes, and the routes that it
+/// brought use nothing that the client lacks. Separate streams have no
 /// order; a client of the state of the world that was away cannot say what it had, nor be told that routes are gone.
 pub(crate) fn breaks_nothing(client: &Client, served: &Served) {
     let sotw = client.model.variant() == Variant::StateOfTheWorld;
     if client.model.habits().separate || sotw && client.moved {
         return;
+    }
+    if let Some(cluster) = client.model.lacking().into_iter().flatten().next() {
+        panic!("{}: it is sent routes to {cluster}, which it lacks", client.node);
     }
     for (name, route) in client.model.holds(ROUTES) {
         let used = used_by(route).filter(|cluster| client.model.lost().contains(cluster));

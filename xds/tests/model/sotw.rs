@@ -1,21 +1,19 @@
 //! A client of the state-of-the-world variant.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::BytesMut;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use envoy_types::pb::google::rpc::Status;
-use prost::Message;
 use zenvoy_xds::core::{Hub, StreamId, Variant};
 
 use crate::resources::{CLUSTERS, KINDS, ROUTES, is_bad, is_full, kind_of, name_of, names, used_by};
+use crate::wires::{self, Wires};
 use crate::world::{Habits, Model, Wanted};
 
 pub(crate) struct SotwClient {
     habits: Habits,
     kinds: [Kind; 4],
-    requests: VecDeque<(usize, DiscoveryRequest)>,
-    responses: VecDeque<Sent>,
+    wires: Wires<DiscoveryRequest, Sent>,
     lost: BTreeSet<String>,
     /// Clusters that it has given up itself though its routes use them, or those that may be on their way: the server does
     /// not keep what is gone for who has given it up, also when it is asked for again.
@@ -71,8 +69,7 @@ impl SotwClient {
         Self {
             habits,
             kinds: Default::default(),
-            requests: VecDeque::new(),
-            responses: VecDeque::new(),
+            wires: Wires::default(),
             lost: BTreeSet::new(),
             given_up: BTreeSet::new(),
         }
@@ -92,7 +89,7 @@ impl SotwClient {
             error_detail,
             ..DiscoveryRequest::default()
         };
-        self.requests.push_back((kind, request));
+        self.wires.requests.push_back((kind, request));
     }
 }
 
@@ -125,14 +122,13 @@ impl Model for SotwClient {
         state.has.retain(|name, _| wanted.wants(name));
         self.request(kind, None);
         if gives_up {
-            self.kinds[kind].unheard = self.requests.iter().filter(|(of, _)| *of == kind).count();
+            self.kinds[kind].unheard = self.wires.unheard(kind);
         }
         true
     }
 
     fn open(&mut self) {
-        self.requests.clear();
-        self.responses.clear();
+        self.wires = Wires::default();
         for kind in 0..KINDS.len() {
             let state = &mut self.kinds[kind];
             state.asked = false;
@@ -146,25 +142,22 @@ impl Model for SotwClient {
     }
 
     fn hear(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
-        let Some((kind, request)) = self.requests.pop_front() else { return false };
+        let Some((kind, request)) = self.wires.requests.pop_front() else { return false };
         hub.sotw(streams[kind], request, true).expect("a good request");
         self.kinds[kind].unheard = self.kinds[kind].unheard.saturating_sub(1);
         true
     }
 
     fn send(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
-        let Some(response) = streams.iter().find_map(|stream| hub.poll(*stream)) else { return false };
-        let mut bytes = BytesMut::new();
-        response.into_pieces().for_each(|piece| bytes.extend_from_slice(&piece));
-        let response = DiscoveryResponse::decode(bytes.freeze()).expect("a response");
+        let Some(response) = wires::poll::<DiscoveryResponse>(hub, streams) else { return false };
         let informed = self.kinds[kind_of(&response.type_url)].unheard == 0;
-        self.responses.push_back(Sent { response, informed });
+        self.wires.responses.push_back(Sent { response, informed });
         true
     }
 
     fn read(&mut self) -> bool {
         self.lost.clear();
-        let Some(Sent { response, informed }) = self.responses.pop_front() else { return false };
+        let Some(Sent { response, informed }) = self.wires.responses.pop_front() else { return false };
         let kind = kind_of(&response.type_url);
         let state = &mut self.kinds[kind];
         let before: BTreeSet<String> = state.has.keys().cloned().collect();
@@ -188,7 +181,7 @@ impl Model for SotwClient {
     }
 
     fn is_quiet(&self) -> bool {
-        self.requests.is_empty() && self.responses.is_empty()
+        self.wires.is_quiet()
     }
 
     fn holds(&self, kind: usize) -> &BTreeMap<String, Vec<u8>> {
