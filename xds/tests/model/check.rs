@@ -2,7 +2,7 @@
 
 use zenvoy_xds::core::{Hub, TypeUrl, Variant};
 
-use crate::resources::{KINDS, ROUTES, Served, is_bad, is_full, names, used_by};
+use crate::resources::{CLUSTERS, ENDPOINTS, KINDS, ROUTES, Served, is_bad, is_full, names, used_by};
 use crate::world::Client;
 
 /// Make before break: what the last response took from the client is used by none of its routes, and the routes that it
@@ -47,6 +47,7 @@ pub(crate) fn is_done(client: &Client, hub: &Hub, served: &Served) {
         let unsettled: usize = hub.types(stream).iter().map(|status| status.unsettled).sum();
         assert_eq!(unsettled, 0, "{}: something still waits to be sent", client.node);
     }
+    has_warmed(client, served);
     for (kind, type_url) in KINDS.iter().enumerate() {
         let wanted = &client.wanted[kind];
         let any_bad = served.of(kind).iter().any(|(name, content)| wanted.wants(name) && is_bad(content));
@@ -68,6 +69,25 @@ pub(crate) fn is_done(client: &Client, hub: &Hub, served: &Served) {
             }
         }
     }
+}
+
+/// A cluster that has changed was sent its endpoints again, if the client wants them and takes them. Separate streams do not
+/// know of each other.
+fn has_warmed(client: &Client, served: &Served) {
+    let (clusters, endpoints) = (client.model.holds(CLUSTERS), served.of(ENDPOINTS));
+    for name in client.model.warming().iter().filter(|name| clusters.contains_key(*name)) {
+        let wants = !client.model.habits().separate && client.wanted[ENDPOINTS].wants(name);
+        if wants && endpoints.get(name).is_some_and(|content| !is_bad(content)) {
+            assert!(is_refusing(client, served), "{}: {name} warms for ever", client.node);
+        }
+    }
+}
+
+/// It refuses every full state of endpoints, for one in it is bad.
+fn is_refusing(client: &Client, served: &Served) -> bool {
+    let wanted = &client.wanted[ENDPOINTS];
+    let any_bad = || served.of(ENDPOINTS).values().any(|content| is_bad(content));
+    client.model.variant() == Variant::StateOfTheWorld && wanted.everything && any_bad()
 }
 
 fn holds_the_good(client: &Client, kind: usize, served: &Served) -> bool {

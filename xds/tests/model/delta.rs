@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Delt
 use envoy_types::pb::google::rpc::Status;
 use zenvoy_xds::core::{Hub, StreamId, Variant, Version};
 
-use crate::resources::{CLUSTERS, KINDS, ROUTES, is_bad, is_full, kind_of, names, used_by};
+use crate::resources::{CLUSTERS, ENDPOINTS, KINDS, ROUTES, is_bad, is_full, kind_of, names, used_by};
 use crate::wires::{self, Wires};
 use crate::world::{Habits, Model, Wanted};
 
@@ -16,6 +16,7 @@ pub(crate) struct DeltaClient {
     wires: Wires<DeltaDiscoveryRequest, Sent>,
     lost: BTreeSet<String>,
     lacking: BTreeSet<String>,
+    warming: BTreeSet<String>,
     /// Clusters that it has refused, and has not taken since.
     refused: BTreeSet<String>,
 }
@@ -45,6 +46,7 @@ impl DeltaClient {
             wires: Wires::default(),
             lost: BTreeSet::new(),
             lacking: BTreeSet::new(),
+            warming: BTreeSet::new(),
             refused: BTreeSet::new(),
         }
     }
@@ -82,9 +84,16 @@ impl DeltaClient {
         for (at, resource) in response.resources.iter().enumerate() {
             assert_eq!(resource.version, Version::of(&content(at)).to_string());
             if !is_bad(&content(at)) && wanted.wants(&resource.name) {
-                has.insert(resource.name.clone(), content(at));
-                if kind == CLUSTERS {
-                    self.refused.remove(&resource.name);
+                let old = has.insert(resource.name.clone(), content(at));
+                match kind {
+                    CLUSTERS => {
+                        self.refused.remove(&resource.name);
+                        if old != Some(content(at)) {
+                            self.warming.insert(resource.name.clone());
+                        }
+                    }
+                    ENDPOINTS => drop(self.warming.remove(&resource.name)),
+                    _ => {}
                 }
             }
         }
@@ -149,6 +158,8 @@ impl Model for DeltaClient {
 
     fn open(&mut self) {
         self.wires = Wires::default();
+        // A client cannot say what it waits for, only what it has.
+        self.warming.clear();
         for kind in 0..KINDS.len() {
             let legacy = self.habits.legacy && is_full(kind);
             let state = &mut self.kinds[kind];
@@ -205,6 +216,10 @@ impl Model for DeltaClient {
 
     fn lost(&self) -> &BTreeSet<String> {
         &self.lost
+    }
+
+    fn warming(&self) -> &BTreeSet<String> {
+        &self.warming
     }
 
     fn lacking(&self) -> Option<&BTreeSet<String>> {

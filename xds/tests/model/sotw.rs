@@ -6,7 +6,9 @@ use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, Discovery
 use envoy_types::pb::google::rpc::Status;
 use zenvoy_xds::core::{Hub, StreamId, Variant};
 
-use crate::resources::{CLUSTERS, KINDS, ROUTES, is_bad, is_full, kind_of, name_of, names, used_by};
+use crate::resources::{
+    CLUSTERS, ENDPOINTS, KINDS, ROUTES, is_bad, is_full, kind_of, name_of, names, used_by,
+};
 use crate::wires::{self, Wires};
 use crate::world::{Habits, Model, Wanted};
 
@@ -15,6 +17,7 @@ pub(crate) struct SotwClient {
     kinds: [Kind; 4],
     wires: Wires<DiscoveryRequest, Sent>,
     lost: BTreeSet<String>,
+    warming: BTreeSet<String>,
     /// Clusters that it has given up itself though its routes use them, or those that may be on their way: the server does
     /// not keep what is gone for who has given it up, also when it is asked for again.
     given_up: BTreeSet<String>,
@@ -71,6 +74,7 @@ impl SotwClient {
             kinds: Default::default(),
             wires: Wires::default(),
             lost: BTreeSet::new(),
+            warming: BTreeSet::new(),
             given_up: BTreeSet::new(),
         }
     }
@@ -129,6 +133,8 @@ impl Model for SotwClient {
 
     fn open(&mut self) {
         self.wires = Wires::default();
+        // A client cannot say what it waits for, only what it has.
+        self.warming.clear();
         for kind in 0..KINDS.len() {
             let state = &mut self.kinds[kind];
             state.asked = false;
@@ -160,15 +166,21 @@ impl Model for SotwClient {
         let Some(Sent { response, informed }) = self.wires.responses.pop_front() else { return false };
         let kind = kind_of(&response.type_url);
         let state = &mut self.kinds[kind];
-        let before: BTreeSet<String> = state.has.keys().cloned().collect();
+        let before = state.has.clone();
         state.nonce = response.nonce;
         // Of the other kinds a response may be a part, whatever is asked for meanwhile: nothing is taken to be gone.
         let full = is_full(kind);
-        let contents = response.resources.into_iter().map(|any| any.value).collect();
+        let contents: Vec<Vec<u8>> = response.resources.into_iter().map(|any| any.value).collect();
+        let sent: BTreeSet<String> = contents.iter().map(|content| name_of(content)).collect();
         let version = informed.then_some(response.version_info);
         let good = state.apply(full, self.habits.partial, contents, version);
+        if kind == ENDPOINTS && (good || self.habits.partial) {
+            self.warming.retain(|name| !sent.contains(name) || !state.has.contains_key(name));
+        }
         if kind == CLUSTERS {
-            self.lost = before.into_iter().filter(|name| !state.has.contains_key(name)).collect();
+            let new = state.has.iter().filter(|(name, content)| before.get(*name) != Some(content));
+            self.warming.extend(new.map(|(name, _)| name.clone()));
+            self.lost = before.into_keys().filter(|name| !state.has.contains_key(name)).collect();
             self.lost.retain(|name| !self.given_up.contains(name));
         }
         if self.is_quiet() {
@@ -190,5 +202,9 @@ impl Model for SotwClient {
 
     fn lost(&self) -> &BTreeSet<String> {
         &self.lost
+    }
+
+    fn warming(&self) -> &BTreeSet<String> {
+        &self.warming
     }
 }
