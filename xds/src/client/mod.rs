@@ -16,7 +16,7 @@ use stream::Stream;
 
 pub use backoff::Backoff;
 pub use stream::{StreamError, run_stream};
-pub use typed::{Decoded, Typed};
+pub use typed::{And, Decoded, Typed};
 pub use wants::Wants;
 
 pub use crate::core::{ClientState, Handler, Names};
@@ -51,9 +51,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Tries the addresses in turn, from the first on, with pauses from 250 ms to 30 s between attempts; while it wants
-    /// nothing it tries none. They are taken as they are, but for the limit on a request ([`Self::answer_within`]): make them
-    /// with [`endpoint`], or set keep-alive, without which a dead connection is not noticed.
+    /// Tries the addresses in turn, from the first on, with pauses from 250 ms to 30 s between attempts, of which up to half is
+    /// left out at random; while it wants nothing it tries none. Shuffle the addresses where very many clients are given the
+    /// same. They are taken as they are, but for the limit on a request ([`Self::answer_within`]): make them with
+    /// [`endpoint`], or set keep-alive, without which a dead connection is not noticed.
     ///
     /// # Errors
     /// When there is no address.

@@ -32,6 +32,45 @@ pub trait Typed {
 #[derive(Debug)]
 pub struct Decoded<T>(pub T);
 
+impl<T: Typed> Decoded<T> {
+    /// Leaves what is of any other type to `other`: another one of these, or any handler.
+    ///
+    /// ```
+    /// use zenvoy_xds::client::{Decoded, Handler, Typed};
+    ///
+    /// fn both(clusters: impl Typed, endpoints: impl Typed) -> impl Handler {
+    ///     Decoded(clusters).and(Decoded(endpoints))
+    /// }
+    /// ```
+    pub fn and<H: Handler>(self, other: H) -> And<T, H> {
+        And(self, other)
+    }
+}
+
+/// Takes in resources of one type as messages, and leaves all others to another handler.
+#[derive(Debug)]
+pub struct And<T, H>(pub Decoded<T>, pub H);
+
+impl<T: Typed, H: Handler> And<T, H> {
+    fn of(&mut self, type_url: &TypeUrl) -> &mut dyn Handler {
+        if type_url.as_str() == T::TYPE_URL { &mut self.0 } else { &mut self.1 }
+    }
+}
+
+impl<T: Typed, H: Handler> Handler for And<T, H> {
+    fn set(&mut self, type_url: &TypeUrl, name: &str, content: &[u8]) -> Result<(), String> {
+        self.of(type_url).set(type_url, name, content)
+    }
+
+    fn remove(&mut self, type_url: &TypeUrl, name: &str) {
+        self.of(type_url).remove(type_url, name);
+    }
+
+    fn done(&mut self, type_url: &TypeUrl) {
+        self.of(type_url).done(type_url);
+    }
+}
+
 impl<T: Typed> Handler for Decoded<T> {
     fn set(&mut self, type_url: &TypeUrl, name: &str, content: &[u8]) -> Result<(), String> {
         if type_url.as_str() != T::TYPE_URL {
@@ -118,5 +157,37 @@ mod tests {
             (answer.error_detail, handler.0.0),
             (None, ["set a a", "remove b", "done"].map(String::from).into())
         );
+    }
+
+    /// The same as listeners, of which nothing but the type is looked at.
+    #[derive(Default)]
+    struct Others(Clusters);
+
+    impl Typed for Others {
+        const TYPE_URL: &'static str = OTHER;
+        type Message = Cluster;
+        type Refusal = String;
+
+        fn set(&mut self, name: &str, message: Cluster) -> Result<(), String> {
+            self.0.set(name, message)
+        }
+
+        fn remove(&mut self, name: &str) {
+            self.0.remove(name);
+        }
+    }
+
+    #[test]
+    fn several_types_each_go_to_their_own() {
+        let state = ClientState::new(Node::default()).watch(Clusters::TYPE_URL, Names::All);
+        let mut state = state.watch(OTHER, Names::All).watch("a third", Names::All);
+        let mut handler = Decoded(Clusters::default()).and(Decoded(Others::default()));
+        for type_url in [Clusters::TYPE_URL, OTHER] {
+            assert_eq!(state.on_response(response(type_url), &mut handler).error_detail, None);
+        }
+        assert!(state.on_response(response("a third"), &mut handler).error_detail.is_some());
+        let And(Decoded(clusters), Decoded(others)) = handler;
+        assert_eq!(clusters.0, ["set a a", "remove b", "done"]);
+        assert_eq!(others.0.0, ["set a a", "remove b"]);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 use tonic::transport::CertificateDer;
 
 use crate::core::{TypeUrl, Variant};
@@ -41,11 +42,14 @@ pub struct Peer {
     pub first_type: TypeUrl,
     /// Where the connection comes from, where the transport knows.
     pub remote_addr: Option<SocketAddr>,
+    /// The metadata of the stream's request, as a token is sent in; nothing of it is proven.
+    pub metadata: MetadataMap,
     /// The certificates that the client proved, leaf first; `None` without mutual TLS.
     pub certificates: Option<Arc<Vec<CertificateDer<'static>>>>,
 }
 
-/// Decides on each stream before anything of it is answered.
+/// Decides on each stream before anything of it is answered. Where a plain function can say it, so can
+/// [`ServerBuilder::group_by`](super::ServerBuilder::group_by).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -86,5 +90,15 @@ pub struct AdmitAll;
 impl Admit for AdmitAll {
     async fn admit(&self, _: &Peer) -> Result<Group, Status> {
         Ok(Group::default())
+    }
+}
+
+/// Admits by what a function says: [`ServerBuilder::group_by`](super::ServerBuilder::group_by).
+pub(super) struct GroupBy<F>(pub(super) F);
+
+#[tonic::async_trait]
+impl<F: Fn(&Peer) -> Result<Group, Status> + Send + Sync + 'static> Admit for GroupBy<F> {
+    async fn admit(&self, peer: &Peer) -> Result<Group, Status> {
+        (self.0)(peer)
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tonic::Status;
 
+use super::admit::GroupBy;
 use super::room::Rooms;
-use super::{Admit, AdmitAll, Limits, Server, Shared};
+use super::{Admit, AdmitAll, Group, Limits, Peer, Server, Shared};
 
 /// How many events a slow subscriber may lag behind before it loses the oldest.
 const EVENTS: usize = 1024;
@@ -45,6 +47,19 @@ impl ServerBuilder {
     pub fn admit(mut self, admit: Arc<dyn Admit>) -> Self {
         self.admit = admit;
         self
+    }
+
+    /// As [`Self::admit`], with a function that says at once which group a peer is served, or why it is not.
+    ///
+    /// ```
+    /// use zenvoy_xds::server::{Group, Server};
+    ///
+    /// let server = Server::builder().group_by(|peer| Ok(Group::new(peer.node.cluster.as_str()))).build();
+    /// server.snapshot(&Group::new("east")).apply([]);
+    /// ```
+    #[must_use]
+    pub fn group_by(self, group: impl Fn(&Peer) -> Result<Group, Status> + Send + Sync + 'static) -> Self {
+        self.admit(Arc::new(GroupBy(group)))
     }
 
     /// What clients may take.

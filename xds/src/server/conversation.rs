@@ -13,6 +13,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::time::Sleep;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 use tonic::transport::CertificateDer;
 
 use super::entry::Entry;
@@ -43,6 +44,7 @@ struct Origin {
     variant: Variant,
     service: Option<TypeUrl>,
     remote_addr: Option<SocketAddr>,
+    metadata: MetadataMap,
     certificates: Option<Arc<Vec<CertificateDer<'static>>>>,
 }
 
@@ -80,6 +82,7 @@ impl Conversation {
             variant,
             service,
             remote_addr: request.remote_addr(),
+            metadata: request.metadata().clone(),
             certificates: request.peer_certs(),
         };
         let limits = &server.shared.limits;
@@ -131,6 +134,7 @@ impl Conversation {
             service: self.origin.service.clone(),
             first_type,
             remote_addr: self.origin.remote_addr,
+            metadata: std::mem::take(&mut self.origin.metadata),
             certificates: self.origin.certificates.take(),
         };
         let node = Arc::from(peer.node.id.as_str());

@@ -24,8 +24,8 @@ impl Server {
         let start = Instant::now();
         let pause = over.as_secs_f64() / lines.len().max(1) as f64;
         for (at, line) in lines.iter().enumerate() {
-            line.end(status());
             sleep_until(start + Duration::from_secs_f64(pause * at as f64)).await;
+            line.end(status());
         }
         // A timeout leaves clients that do not read: the end of their connections ends them.
         let _ = timeout(over.max(Duration::from_secs(1)), self.until_no_lines()).await;

@@ -81,6 +81,7 @@ impl Snapshot {
         let woken: Vec<Arc<Line>> = {
             let mut state = self.lock();
             let woken = change(&mut state.hub, changes);
+            state.waits.returned(state.hub.returned());
             if std::mem::replace(&mut state.ready, true) {
                 woken.iter().filter_map(|id| state.lines.get(id).cloned()).collect()
             } else {
@@ -139,15 +140,16 @@ impl Snapshot {
 
     /// Waits until every stream of the node that subscribes to this resource, and at least one, has applied what is
     /// served of it at the time of the call, or something later; or until one of them has refused it as it is served
-    /// then: whoever mends it waits again. Cancel it by dropping; give it a deadline.
+    /// then, be it long ago: it is not sent that again, and whoever mends it waits again. Cancel it by dropping; give it a
+    /// deadline.
     pub async fn until_acked(&self, node: &str, type_url: impl Into<TypeUrl>, name: &str) -> Outcome {
         let node = Some(node.into());
         Wait::new(self, Awaited { type_url: type_url.into(), name: name.into(), node }).outcome().await
     }
 
     /// Waits until all streams that subscribe to this resource have applied what is served of it at the time of the
-    /// call, or something later, or one of them has refused it as it is served then; returns at once when there are none.
-    /// Cancel it by dropping; give it a deadline.
+    /// call, or something later, or one of them has refused it as it is served then, be it long ago; returns at once when
+    /// there are none. Cancel it by dropping; give it a deadline.
     pub async fn until_acked_by_all(&self, type_url: impl Into<TypeUrl>, name: &str) -> Outcome {
         Wait::new(self, Awaited { type_url: type_url.into(), name: name.into(), node: None }).outcome().await
     }

@@ -1,7 +1,7 @@
-//! Who waits for an acknowledgement. In: what streams have answered, or settled otherwise; out: wake-ups of those whose
-//! answer that may be, and of no others.
+//! Who waits for an acknowledgement. In: what streams have answered, or settled otherwise, and what has returned to a version
+//! that was refused; out: wake-ups of those whose answer that may be, and of no others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,8 +81,21 @@ impl Waits {
         let whose = |awaited: &Awaited| awaited.node.as_ref().is_none_or(|of| **of == *node);
         for (awaited, call) in &self.0 {
             if whose(awaited) && types.contains(&awaited.type_url) {
-                // It may have returned to what the node has refused. Of all nodes that is not looked for at each of these.
-                call.refusals.fetch_add(usize::from(awaited.node.is_some()), Ordering::Relaxed);
+                call.notify.notify_waiters();
+            }
+        }
+    }
+
+    /// These are served again as a client has refused them before.
+    pub(super) fn returned(&self, resources: &[(TypeUrl, Arc<str>)]) {
+        if self.is_empty() || resources.is_empty() {
+            return;
+        }
+        let returned: HashSet<(&TypeUrl, &str)> =
+            resources.iter().map(|(type_url, name)| (type_url, &**name)).collect();
+        for (awaited, call) in &self.0 {
+            if returned.contains(&(&awaited.type_url, &*awaited.name)) {
+                call.refusals.fetch_add(1, Ordering::Relaxed);
                 call.notify.notify_waiters();
             }
         }

@@ -2,15 +2,19 @@
 
 use zenvoy_xds::core::{Hub, TypeUrl, Variant};
 
-use crate::resources::{KINDS, ROUTES, Served, is_bad, is_full, names, used_by};
+use crate::resources::{CLUSTERS, ENDPOINTS, KINDS, ROUTES, Served, is_bad, is_full, names, used_by};
 use crate::world::Client;
 
-/// Make before break: what the last response took from the client is used by none of its routes. Separate streams have no
+/// Make before break: what the last response took from the client is used by none of its routes, and the routes that it
+/// brought use nothing that the client lacks. Separate streams have no
 /// order; a client of the state of the world that was away cannot say what it had, nor be told that routes are gone.
 pub(crate) fn breaks_nothing(client: &Client, served: &Served) {
     let sotw = client.model.variant() == Variant::StateOfTheWorld;
     if client.model.habits().separate || sotw && client.moved {
         return;
+    }
+    if let Some(cluster) = client.model.lacking().into_iter().flatten().next() {
+        panic!("{}: it is sent routes to {cluster}, which it lacks", client.node);
     }
     for (name, route) in client.model.holds(ROUTES) {
         let used = used_by(route).filter(|cluster| client.model.lost().contains(cluster));
@@ -43,6 +47,7 @@ pub(crate) fn is_done(client: &Client, hub: &Hub, served: &Served) {
         let unsettled: usize = hub.types(stream).iter().map(|status| status.unsettled).sum();
         assert_eq!(unsettled, 0, "{}: something still waits to be sent", client.node);
     }
+    has_warmed(client, served);
     for (kind, type_url) in KINDS.iter().enumerate() {
         let wanted = &client.wanted[kind];
         let any_bad = served.of(kind).iter().any(|(name, content)| wanted.wants(name) && is_bad(content));
@@ -64,6 +69,25 @@ pub(crate) fn is_done(client: &Client, hub: &Hub, served: &Served) {
             }
         }
     }
+}
+
+/// A cluster that has changed was sent its endpoints again, if the client wants them and takes them. Separate streams do not
+/// know of each other.
+fn has_warmed(client: &Client, served: &Served) {
+    let (clusters, endpoints) = (client.model.holds(CLUSTERS), served.of(ENDPOINTS));
+    for name in client.model.warming().iter().filter(|name| clusters.contains_key(*name)) {
+        let wants = !client.model.habits().separate && client.wanted[ENDPOINTS].wants(name);
+        if wants && endpoints.get(name).is_some_and(|content| !is_bad(content)) {
+            assert!(is_refusing(client, served), "{}: {name} warms for ever", client.node);
+        }
+    }
+}
+
+/// It refuses every full state of endpoints, for one in it is bad.
+fn is_refusing(client: &Client, served: &Served) -> bool {
+    let wanted = &client.wanted[ENDPOINTS];
+    let any_bad = || served.of(ENDPOINTS).values().any(|content| is_bad(content));
+    client.model.variant() == Variant::StateOfTheWorld && wanted.everything && any_bad()
 }
 
 fn holds_the_good(client: &Client, kind: usize, served: &Served) -> bool {

@@ -1,22 +1,31 @@
 //! A client of the incremental variant.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::BytesMut;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use envoy_types::pb::google::rpc::Status;
-use prost::Message;
 use zenvoy_xds::core::{Hub, StreamId, Variant, Version};
 
-use crate::resources::{CLUSTERS, KINDS, is_bad, is_full, kind_of};
+use crate::resources::{CLUSTERS, ENDPOINTS, KINDS, ROUTES, is_bad, is_full, kind_of, names, used_by};
+use crate::wires::{self, Wires};
 use crate::world::{Habits, Model, Wanted};
 
 pub(crate) struct DeltaClient {
     habits: Habits,
     kinds: [Kind; 4],
-    requests: VecDeque<(usize, DeltaDiscoveryRequest)>,
-    responses: VecDeque<DeltaDiscoveryResponse>,
+    wires: Wires<DeltaDiscoveryRequest, Sent>,
     lost: BTreeSet<String>,
+    lacking: BTreeSet<String>,
+    warming: BTreeSet<String>,
+    /// Clusters that it has refused, and has not taken since.
+    refused: BTreeSet<String>,
+}
+
+/// A response on its way.
+struct Sent {
+    response: DeltaDiscoveryResponse,
+    /// Clusters of which the server could not know, when it sent this, whether the client wants them when it reads it.
+    unsure: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -34,9 +43,11 @@ impl DeltaClient {
         Self {
             habits,
             kinds: Default::default(),
-            requests: VecDeque::new(),
-            responses: VecDeque::new(),
+            wires: Wires::default(),
             lost: BTreeSet::new(),
+            lacking: BTreeSet::new(),
+            warming: BTreeSet::new(),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -52,7 +63,7 @@ impl DeltaClient {
                 .collect(),
             ..self.about(kind)
         };
-        self.requests.push_back((kind, request));
+        self.wires.requests.push_back((kind, request));
     }
 
     fn about(&self, kind: usize) -> DeltaDiscoveryRequest {
@@ -63,6 +74,9 @@ impl DeltaClient {
     fn apply(&mut self, kind: usize, response: &DeltaDiscoveryResponse) -> bool {
         let content = |at: usize| response.resources[at].resource.as_ref().expect("content").value.clone();
         let bad = (0..response.resources.len()).any(|at| is_bad(&content(at)));
+        if bad && kind == CLUSTERS {
+            self.refused.extend(response.resources.iter().map(|resource| resource.name.clone()));
+        }
         if bad && !self.habits.partial {
             return false;
         }
@@ -70,7 +84,17 @@ impl DeltaClient {
         for (at, resource) in response.resources.iter().enumerate() {
             assert_eq!(resource.version, Version::of(&content(at)).to_string());
             if !is_bad(&content(at)) && wanted.wants(&resource.name) {
-                has.insert(resource.name.clone(), content(at));
+                let old = has.insert(resource.name.clone(), content(at));
+                match kind {
+                    CLUSTERS => {
+                        self.refused.remove(&resource.name);
+                        if old != Some(content(at)) {
+                            self.warming.insert(resource.name.clone());
+                        }
+                    }
+                    ENDPOINTS => drop(self.warming.remove(&resource.name)),
+                    _ => {}
+                }
             }
         }
         for name in &response.removed_resources {
@@ -79,6 +103,15 @@ impl DeltaClient {
             }
         }
         !bad
+    }
+
+    /// The clusters that the routes of a response use, and that the client wants and lacks.
+    fn used_by(&self, response: &DeltaDiscoveryResponse) -> BTreeSet<String> {
+        let routes =
+            response.resources.iter().filter_map(|resource| self.kinds[ROUTES].has.get(&resource.name));
+        let Kind { wanted, has, .. } = &self.kinds[CLUSTERS];
+        let used = routes.filter_map(|route| used_by(route));
+        used.filter(|cluster| wanted.wants(cluster) && !has.contains_key(cluster)).collect()
     }
 }
 
@@ -95,6 +128,11 @@ impl Model for DeltaClient {
         let may_name_nothing = self.habits.legacy && is_full(kind);
         let state = &mut self.kinds[kind];
         let old = std::mem::replace(&mut state.wanted, wanted.clone());
+        if kind == CLUSTERS {
+            for sent in &mut self.wires.responses {
+                sent.unsure.extend(names().filter(|name| old.wants(name) != wanted.wants(name)));
+            }
+        }
         let mut subscribe: Vec<String> = wanted.names.difference(&old.names).cloned().collect();
         let mut unsubscribe: Vec<String> = old.names.difference(&wanted.names).cloned().collect();
         let begins = wanted.everything && !old.everything;
@@ -119,8 +157,9 @@ impl Model for DeltaClient {
     }
 
     fn open(&mut self) {
-        self.requests.clear();
-        self.responses.clear();
+        self.wires = Wires::default();
+        // A client cannot say what it waits for, only what it has.
+        self.warming.clear();
         for kind in 0..KINDS.len() {
             let legacy = self.habits.legacy && is_full(kind);
             let state = &mut self.kinds[kind];
@@ -135,35 +174,40 @@ impl Model for DeltaClient {
     }
 
     fn hear(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
-        let Some((kind, request)) = self.requests.pop_front() else { return false };
+        let Some((kind, request)) = self.wires.requests.pop_front() else { return false };
         hub.delta(streams[kind], request, true).expect("a good request");
         true
     }
 
     fn send(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
-        let Some(response) = streams.iter().find_map(|stream| hub.poll(*stream)) else { return false };
-        let mut bytes = BytesMut::new();
-        response.into_pieces().for_each(|piece| bytes.extend_from_slice(&piece));
-        self.responses.push_back(DeltaDiscoveryResponse::decode(bytes.freeze()).expect("a response"));
+        let Some(response) = wires::poll(hub, streams) else { return false };
+        let informed = self.wires.unheard(CLUSTERS) == 0;
+        let unsure = if informed { BTreeSet::new() } else { names().collect() };
+        self.wires.responses.push_back(Sent { response, unsure });
         true
     }
 
     fn read(&mut self) -> bool {
         self.lost.clear();
-        let Some(response) = self.responses.pop_front() else { return false };
+        self.lacking.clear();
+        let Some(Sent { response, unsure }) = self.wires.responses.pop_front() else { return false };
         let kind = kind_of(&response.type_url);
         let good = self.apply(kind, &response);
+        if good && kind == ROUTES {
+            self.lacking = self.used_by(&response);
+            self.lacking.retain(|cluster| !unsure.contains(cluster) && !self.refused.contains(cluster));
+        }
         let answer = DeltaDiscoveryRequest {
             response_nonce: response.nonce,
             error_detail: (!good).then(Status::default),
             ..self.about(kind)
         };
-        self.requests.push_back((kind, answer));
+        self.wires.requests.push_back((kind, answer));
         true
     }
 
     fn is_quiet(&self) -> bool {
-        self.requests.is_empty() && self.responses.is_empty()
+        self.wires.is_quiet()
     }
 
     fn holds(&self, kind: usize) -> &BTreeMap<String, Vec<u8>> {
@@ -172,5 +216,13 @@ impl Model for DeltaClient {
 
     fn lost(&self) -> &BTreeSet<String> {
         &self.lost
+    }
+
+    fn warming(&self) -> &BTreeSet<String> {
+        &self.warming
+    }
+
+    fn lacking(&self) -> Option<&BTreeSet<String>> {
+        Some(&self.lacking)
     }
 }

@@ -1,11 +1,13 @@
 //! Model clients of both variants, on aggregated and separate streams, driven at random over two replicas: whatever happens
-//! on the way, what the server says they have applied they hold, none loses a cluster that its routes use, in the end each
-//! holds exactly what it asked for, and a server without clients and content holds nothing.
+//! on the way, what the server says they have applied they hold, none loses a cluster that its routes use nor is sent routes
+//! to one that it lacks, in the end each holds exactly what it asked for, and a server without clients and content holds
+//! nothing.
 
 mod check;
 mod delta;
 mod resources;
 mod sotw;
+mod wires;
 mod world;
 
 use proptest::prelude::*;

@@ -11,6 +11,7 @@ pub(crate) const KINDS: [&str; 4] = [
     "type.googleapis.com/envoy.config.listener.v3.Listener",
 ];
 pub(crate) const CLUSTERS: usize = 0;
+pub(crate) const ENDPOINTS: usize = 1;
 pub(crate) const ROUTES: usize = 2;
 pub(crate) const LISTENERS: usize = 3;
 

@@ -1,22 +1,23 @@
 //! A client of the state-of-the-world variant.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::BytesMut;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use envoy_types::pb::google::rpc::Status;
-use prost::Message;
 use zenvoy_xds::core::{Hub, StreamId, Variant};
 
-use crate::resources::{CLUSTERS, KINDS, ROUTES, is_bad, is_full, kind_of, name_of, names, used_by};
+use crate::resources::{
+    CLUSTERS, ENDPOINTS, KINDS, ROUTES, is_bad, is_full, kind_of, name_of, names, used_by,
+};
+use crate::wires::{self, Wires};
 use crate::world::{Habits, Model, Wanted};
 
 pub(crate) struct SotwClient {
     habits: Habits,
     kinds: [Kind; 4],
-    requests: VecDeque<(usize, DiscoveryRequest)>,
-    responses: VecDeque<Sent>,
+    wires: Wires<DiscoveryRequest, Sent>,
     lost: BTreeSet<String>,
+    warming: BTreeSet<String>,
     /// Clusters that it has given up itself though its routes use them, or those that may be on their way: the server does
     /// not keep what is gone for who has given it up, also when it is asked for again.
     given_up: BTreeSet<String>,
@@ -71,9 +72,9 @@ impl SotwClient {
         Self {
             habits,
             kinds: Default::default(),
-            requests: VecDeque::new(),
-            responses: VecDeque::new(),
+            wires: Wires::default(),
             lost: BTreeSet::new(),
+            warming: BTreeSet::new(),
             given_up: BTreeSet::new(),
         }
     }
@@ -92,7 +93,7 @@ impl SotwClient {
             error_detail,
             ..DiscoveryRequest::default()
         };
-        self.requests.push_back((kind, request));
+        self.wires.requests.push_back((kind, request));
     }
 }
 
@@ -125,14 +126,15 @@ impl Model for SotwClient {
         state.has.retain(|name, _| wanted.wants(name));
         self.request(kind, None);
         if gives_up {
-            self.kinds[kind].unheard = self.requests.iter().filter(|(of, _)| *of == kind).count();
+            self.kinds[kind].unheard = self.wires.unheard(kind);
         }
         true
     }
 
     fn open(&mut self) {
-        self.requests.clear();
-        self.responses.clear();
+        self.wires = Wires::default();
+        // A client cannot say what it waits for, only what it has.
+        self.warming.clear();
         for kind in 0..KINDS.len() {
             let state = &mut self.kinds[kind];
             state.asked = false;
@@ -146,36 +148,39 @@ impl Model for SotwClient {
     }
 
     fn hear(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
-        let Some((kind, request)) = self.requests.pop_front() else { return false };
+        let Some((kind, request)) = self.wires.requests.pop_front() else { return false };
         hub.sotw(streams[kind], request, true).expect("a good request");
         self.kinds[kind].unheard = self.kinds[kind].unheard.saturating_sub(1);
         true
     }
 
     fn send(&mut self, hub: &mut Hub, streams: &[StreamId; 4]) -> bool {
-        let Some(response) = streams.iter().find_map(|stream| hub.poll(*stream)) else { return false };
-        let mut bytes = BytesMut::new();
-        response.into_pieces().for_each(|piece| bytes.extend_from_slice(&piece));
-        let response = DiscoveryResponse::decode(bytes.freeze()).expect("a response");
+        let Some(response) = wires::poll::<DiscoveryResponse>(hub, streams) else { return false };
         let informed = self.kinds[kind_of(&response.type_url)].unheard == 0;
-        self.responses.push_back(Sent { response, informed });
+        self.wires.responses.push_back(Sent { response, informed });
         true
     }
 
     fn read(&mut self) -> bool {
         self.lost.clear();
-        let Some(Sent { response, informed }) = self.responses.pop_front() else { return false };
+        let Some(Sent { response, informed }) = self.wires.responses.pop_front() else { return false };
         let kind = kind_of(&response.type_url);
         let state = &mut self.kinds[kind];
-        let before: BTreeSet<String> = state.has.keys().cloned().collect();
+        let before = state.has.clone();
         state.nonce = response.nonce;
         // Of the other kinds a response may be a part, whatever is asked for meanwhile: nothing is taken to be gone.
         let full = is_full(kind);
-        let contents = response.resources.into_iter().map(|any| any.value).collect();
+        let contents: Vec<Vec<u8>> = response.resources.into_iter().map(|any| any.value).collect();
+        let sent: BTreeSet<String> = contents.iter().map(|content| name_of(content)).collect();
         let version = informed.then_some(response.version_info);
         let good = state.apply(full, self.habits.partial, contents, version);
+        if kind == ENDPOINTS && (good || self.habits.partial) {
+            self.warming.retain(|name| !sent.contains(name) || !state.has.contains_key(name));
+        }
         if kind == CLUSTERS {
-            self.lost = before.into_iter().filter(|name| !state.has.contains_key(name)).collect();
+            let new = state.has.iter().filter(|(name, content)| before.get(*name) != Some(content));
+            self.warming.extend(new.map(|(name, _)| name.clone()));
+            self.lost = before.into_keys().filter(|name| !state.has.contains_key(name)).collect();
             self.lost.retain(|name| !self.given_up.contains(name));
         }
         if self.is_quiet() {
@@ -188,7 +193,7 @@ impl Model for SotwClient {
     }
 
     fn is_quiet(&self) -> bool {
-        self.requests.is_empty() && self.responses.is_empty()
+        self.wires.is_quiet()
     }
 
     fn holds(&self, kind: usize) -> &BTreeMap<String, Vec<u8>> {
@@ -197,5 +202,9 @@ impl Model for SotwClient {
 
     fn lost(&self) -> &BTreeSet<String> {
         &self.lost
+    }
+
+    fn warming(&self) -> &BTreeSet<String> {
+        &self.warming
     }
 }

@@ -124,6 +124,13 @@ pub(crate) trait Model {
     fn holds(&self, kind: usize) -> &BTreeMap<String, Vec<u8>>;
     /// The clusters that the last response took from it.
     fn lost(&self) -> &BTreeSet<String>;
+    /// The clusters that were new or have changed, and whose endpoints have not come since: Envoy waits for these.
+    fn warming(&self) -> &BTreeSet<String>;
+    /// The clusters that routes of the last response use and that it lacks, though the server could know that it wants them
+    /// and it has not refused them. `None`: it does not look.
+    fn lacking(&self) -> Option<&BTreeSet<String>> {
+        None
+    }
 }
 
 pub(crate) struct Client {

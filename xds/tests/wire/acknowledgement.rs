@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use futures::future::poll_immediate;
+use tokio::sync::broadcast::Receiver;
 use zenvoy_xds::core::{Change, Version};
-use zenvoy_xds::server::{Event, Outcome, Server};
+use zenvoy_xds::server::{Event, Group, Outcome, Server};
 
-use crate::peer::{CDS, Delta, EDS, delta, listen, set, soon};
+use crate::peer::{CDS, Delta, EDS, Sotw, delta, listen, set, soon};
 
 #[tokio::test]
 async fn a_resource_is_acknowledged_once_every_stream_of_the_node_that_wants_it_has_applied_it() {
@@ -43,18 +44,83 @@ async fn a_resource_is_acknowledged_once_every_stream_of_the_node_that_wants_it_
 async fn a_refused_resource_is_listed_with_the_clients_words() {
     let server = Server::new();
     server.apply([set("a", "bad")]);
-    let address = listen(&server).await;
-    let mut client = Delta::open(address, "node").await;
-    let response = client.next().await.expect("sent");
-    let mut events = server.subscribe();
-    client.answer(&response, Some("no such thing")).await;
-    let Ok(Event::Nacked { message, stream, .. }) = soon(events.recv()).await else { panic!("a NACK") };
-    assert_eq!((message.as_str(), stream), ("no such thing", server.streams()[0].stream));
+    let (_client, refused) = refusing(&server, "no such thing").await;
+    assert_eq!(soon(server.until_acked("node", CDS, "a")).await, refused);
     let types = &server.streams()[0].types;
     assert_eq!((types.len(), types[0].wildcard, types[0].unsettled), (1, true, 0));
     let rejected = &types[0].rejected[0];
     assert_eq!((&*rejected.name, &*rejected.message), ("a", "no such thing"));
     assert_eq!(rejected.version, Some(Version::of(b"bad")));
+}
+
+/// A client that has refused the only cluster, and what who waits for that is told.
+async fn refusing(server: &Server, words: &str) -> (Delta, Outcome) {
+    let address = listen(server).await;
+    let mut client = Delta::open(address, "node").await;
+    let response = client.next().await.expect("sent");
+    client.answer(&response, Some(words)).await;
+    (client, Outcome::Refused { node: "node".into(), message: words.into() })
+}
+
+/// What the next event of a refusal says: who, why, and of what.
+async fn refusal(
+    server: &Server,
+    events: &mut Receiver<Event>,
+) -> (String, String, Vec<(Arc<str>, Option<Version>)>) {
+    loop {
+        if let Event::Nacked { group, node, stream, type_url, resources, message, after } =
+            soon(events.recv()).await.expect("an event")
+        {
+            assert_eq!((group, type_url.as_str()), (Group::default(), CDS));
+            assert!(server.streams().iter().any(|status| (status.stream, &status.node) == (stream, &node)));
+            assert!(after > Duration::ZERO && after < Duration::from_secs(30), "{after:?}");
+            return (node.to_string(), message, resources);
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_is_one_event_with_who_refused_what_and_how_long_it_took() {
+    let server = Server::new();
+    server.apply([set("a", "1"), set("b", "1")]);
+    let address = listen(&server).await;
+    let mut client = Delta::open(address, "node").await;
+    let first = client.next().await.expect("sent");
+    client.answer(&first, None).await;
+    assert!(soon(server.until_acked("node", CDS, "a")).await.is_applied());
+    let mut events = server.subscribe();
+    server.apply([set("a", "2"), Change::remove(CDS, "b")]);
+    let second = client.next().await.expect("sent");
+    // Of a response that was applied: that is no refusal.
+    client.answer(&first, Some("on second thoughts")).await;
+    client.answer(&second, Some("no")).await;
+    let both = [("a".into(), Some(Version::of(b"2"))), ("b".into(), None)];
+    assert_eq!(refusal(&server, &mut events).await, ("node".into(), "no".into(), both.to_vec()));
+    for both in both.iter().rev() {
+        let part = client.next().await.expect("a part");
+        client.answer(&part, Some("no")).await;
+        assert_eq!(refusal(&server, &mut events).await, ("node".into(), "no".into(), vec![both.clone()]));
+    }
+    drop(client);
+    while !matches!(soon(events.recv()).await.expect("an event"), Event::Disconnected { .. }) {}
+    assert!(events.is_empty(), "there was one of each");
+}
+
+#[tokio::test]
+async fn a_refused_full_state_is_one_event_with_all_that_it_told() {
+    let server = Server::new();
+    server.apply([set("a", "1"), set("b", "1")]);
+    let address = listen(&server).await;
+    let mut client = Sotw::open(address, "node").await;
+    let first = client.next().await.expect("sent");
+    let mut events = server.subscribe();
+    client.answer(&first, &[], Some("no")).await;
+    let one = Some(Version::of(b"1"));
+    let both = vec![("a".into(), one.clone()), ("b".into(), one)];
+    assert_eq!(refusal(&server, &mut events).await, ("node".into(), "no".into(), both));
+    let status = &server.streams()[0].types[0];
+    let refused: Vec<&str> = status.rejected.iter().map(|rejected| &*rejected.name).collect();
+    assert_eq!((refused, status.unsettled), (vec!["a", "b"], 0));
 }
 
 #[tokio::test]
@@ -89,18 +155,44 @@ async fn who_waits_is_told_of_a_refusal_and_waits_again_for_what_is_mended() {
 async fn who_waits_hears_of_content_that_returned_to_what_the_client_has_refused() {
     let server = Server::new();
     server.apply([set("a", "bad")]);
-    let address = listen(&server).await;
-    let mut client = Delta::open(address, "node").await;
-    let first = client.next().await.expect("sent");
-    client.answer(&first, Some("no such thing")).await;
-    let refused = Outcome::Refused { node: "node".into(), message: "no such thing".into() };
+    let (_client, refused) = refusing(&server, "no such thing").await;
     assert_eq!(soon(server.until_acked("node", CDS, "a")).await, refused);
     server.apply([set("a", "good")]);
-    let mut acked = pin!(server.until_acked("node", CDS, "a"));
-    assert!(poll_immediate(&mut acked).await.is_none());
+    let (mut by_node, mut by_all) =
+        (pin!(server.until_acked("node", CDS, "a")), pin!(server.until_acked_by_all(CDS, "a")));
+    assert!(poll_immediate(&mut by_node).await.is_none() && poll_immediate(&mut by_all).await.is_none());
     // Before the stream had its turn: nothing is sent, and there will be no answer.
     server.apply([set("a", "bad")]);
-    assert_eq!(soon(acked).await, refused);
+    assert_eq!(poll_immediate(by_node).await.as_ref(), Some(&refused), "at once");
+    assert_eq!(poll_immediate(by_all).await.as_ref(), Some(&refused), "at once");
+}
+
+#[tokio::test]
+async fn who_waits_hears_of_a_full_state_that_returned_to_what_the_client_has_refused() {
+    let server = Server::new();
+    server.apply([set("b", "good")]);
+    let address = listen(&server).await;
+    let mut client = Sotw::open(address, "node").await;
+    let first = client.next().await.expect("sent");
+    client.answer(&first, &[], None).await;
+    assert_eq!(soon(server.until_acked("node", CDS, "b")).await, Outcome::Applied);
+    server.apply([set("a", "bad")]);
+    let both = client.next().await.expect("sent");
+    client.answer(&both, &[], Some("no such thing")).await;
+    let refused = Outcome::Refused { node: "node".into(), message: "no such thing".into() };
+    assert_eq!(soon(server.until_acked("node", CDS, "a")).await, refused);
+    server.apply([set("a", "good"), set("b", "better")]);
+    let (mut by_node, mut by_all) =
+        (pin!(server.until_acked("node", CDS, "a")), pin!(server.until_acked_by_all(CDS, "a")));
+    let (mut others_by_node, mut others_by_all) =
+        (pin!(server.until_acked("node", CDS, "b")), pin!(server.until_acked_by_all(CDS, "b")));
+    assert!(poll_immediate(&mut by_node).await.is_none() && poll_immediate(&mut by_all).await.is_none());
+    assert!(poll_immediate(&mut others_by_node).await.is_none());
+    assert!(poll_immediate(&mut others_by_all).await.is_none());
+    server.apply([set("a", "bad"), set("b", "good")]);
+    assert_eq!(poll_immediate(by_node).await.as_ref(), Some(&refused), "at once");
+    assert_eq!(poll_immediate(by_all).await.as_ref(), Some(&refused), "at once");
+    assert_eq!((soon(others_by_node).await, soon(others_by_all).await), (Outcome::Applied, Outcome::Applied));
 }
 
 /// Counts how often a future is woken.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::{Code, Status};
 use zenvoy_xds::server::{Admit, Event, Group, Peer, Server, Variant};
 
-use crate::peer::{CDS, Delta, listen, set, soon};
+use crate::peer::{CDS, Delta, EDS, TOKEN, delta, listen, node, set, soon};
 
 /// Says who asks, then waits for a permit; says when it was dropped.
 struct Gate {
@@ -115,4 +116,38 @@ async fn connecting_and_leaving_are_events() {
     let gone = soon(events.recv()).await.expect("an event");
     assert_eq!(gone, Event::Disconnected { group: Group::default(), node, stream });
     assert!(server.streams().is_empty());
+}
+
+#[tokio::test]
+async fn a_node_is_who_its_streams_first_request_says_whatever_later_ones_say() {
+    let server = Server::new();
+    server.apply([set("a", "1")]);
+    let address = listen(&server).await;
+    let mut client = Delta::open(address, "node").await;
+    let first = client.next().await.expect("a response");
+    for (later, type_url) in [(None, EDS), (Some("somebody else"), "type.example/acme.v1.Greeting")] {
+        client.send(DeltaDiscoveryRequest { node: later.and_then(node), ..delta(type_url, &["a"]) }).await;
+        client.next().await.expect("a response");
+        assert_eq!(&*server.streams()[0].node, "node");
+    }
+    client.answer(&first, None).await;
+    assert!(soon(server.until_acked("node", CDS, "a")).await.is_applied());
+}
+
+#[tokio::test]
+async fn a_function_says_who_is_served_what_by_the_node_and_the_metadata_of_its_stream() {
+    let server = Server::builder().group_by(|peer| {
+        let token = peer.metadata.get(TOKEN).and_then(|token| token.to_str().ok());
+        match (token, peer.node.id.as_str()) {
+            (Some("secret"), "stranger") | (None, _) => Err(Status::permission_denied("not served")),
+            (_, node) => Ok(Group::new(node)),
+        }
+    });
+    let server = server.build();
+    server.snapshot(&Group::new("node")).apply([set("a", "1")]);
+    let address = listen(&server).await;
+    let mut client = Delta::open(address, "node").await;
+    assert_eq!(client.next().await.expect("admitted").resources[0].name, "a");
+    let mut stranger = Delta::open(address, "stranger").await;
+    assert_eq!(stranger.next().await.expect_err("refused").code(), Code::PermissionDenied);
 }

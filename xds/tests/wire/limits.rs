@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use tonic::{Code, Status};
 use zenvoy_xds::server::{Admit, Group, Limits, Peer, Server};
 
-use crate::peer::{CDS, Delta, EDS, delta, listen, node, soon};
+use crate::peer::{CDS, DELTA, Delta, EDS, delta, listen, node, soon};
 
 async fn refused(limits: Limits, requests: Vec<DeltaDiscoveryRequest>) -> Status {
     let server = Server::builder().limits(limits).build();
@@ -50,8 +50,7 @@ async fn too_many_streams_are_refused() {
     let address = listen(&server).await;
     let mut first = Delta::open(address, "node").await;
     first.next().await.expect("a response");
-    let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-    let status = Delta::connect(address, path, None).await.err().expect("refused");
+    let status = Delta::connect(address, DELTA, None).await.err().expect("refused");
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("1 streams"), "{status}");
 }
@@ -62,8 +61,7 @@ async fn too_many_streams_from_one_address_are_refused_before_they_say_who_they_
     let server = Server::builder().limits(limits).build();
     let address = listen(&server).await;
     let _first = Delta::silent(address).await;
-    let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-    let status = Delta::connect(address, path, None).await.err().expect("refused");
+    let status = Delta::connect(address, DELTA, None).await.err().expect("refused");
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().starts_with("the limit of 1 streams from 127.0.0.1"), "{status}");
 }

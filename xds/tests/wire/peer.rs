@@ -24,7 +24,14 @@ use zenvoy_xds::server::{Server, incoming, transport};
 pub(crate) const CDS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 pub(crate) const EDS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
 
-const ADS: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+/// The aggregated service's methods.
+pub(crate) const DELTA: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+pub(crate) const SOTW: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+
+/// In the metadata of each stream: `secret`.
+pub(crate) const TOKEN: &str = "x-token";
 
 /// Longer than any response, in bytes.
 const LARGEST: usize = 64 << 20;
@@ -84,7 +91,8 @@ where
         let mut client = Grpc::new(channel).max_decoding_message_size(LARGEST);
         client.ready().await.expect("ready");
         let path = path.parse::<PathAndQuery>().expect("a path");
-        let request = Request::new(ReceiverStream::new(receiver));
+        let mut request = Request::new(ReceiverStream::new(receiver));
+        request.metadata_mut().insert(TOKEN, "secret".parse().expect("a value"));
         let opened = soon(client.streaming(request, path, ProstCodec::<Q, R>::default())).await?;
         Ok(Self { server, requests: Some(requests), responses: opened.into_inner() })
     }
@@ -137,12 +145,12 @@ impl Delta {
     /// As [`Self::open`], over a connection.
     pub(crate) async fn open_over(channel: Channel, server: SocketAddr, id: &str) -> Result<Self, Status> {
         let first = DeltaDiscoveryRequest { node: node(id), ..delta(CDS, &[]) };
-        Self::over(channel, server, ADS, Some(first)).await
+        Self::over(channel, server, DELTA, Some(first)).await
     }
 
     /// Opens an aggregated stream that says nothing yet.
     pub(crate) async fn silent(server: SocketAddr) -> Self {
-        Self::connect(server, ADS, None).await.expect("a stream")
+        Self::connect(server, DELTA, None).await.expect("a stream")
     }
 
     /// Answers a response: an ACK, or a NACK with words.
@@ -150,8 +158,33 @@ impl Delta {
         self.send(DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),
             response_nonce: response.nonce.clone(),
-            error_detail: error.map(|message| rpc::Status { message: message.into(), ..Default::default() }),
+            error_detail: error.map(refusal),
             ..DeltaDiscoveryRequest::default()
+        })
+        .await;
+    }
+}
+
+fn refusal(message: &str) -> rpc::Status {
+    rpc::Status { message: message.into(), ..rpc::Status::default() }
+}
+
+impl Sotw {
+    /// As [`Delta::open`].
+    pub(crate) async fn open(server: SocketAddr, id: &str) -> Self {
+        let first = DiscoveryRequest { node: node(id), type_url: CDS.into(), ..DiscoveryRequest::default() };
+        Self::connect(server, SOTW, Some(first)).await.expect("a stream")
+    }
+
+    /// Answers a response, and asks for `names`: an ACK, or a NACK with words.
+    pub(crate) async fn answer(&self, response: &DiscoveryResponse, names: &[&str], error: Option<&str>) {
+        self.send(DiscoveryRequest {
+            type_url: response.type_url.clone(),
+            resource_names: names.iter().map(ToString::to_string).collect(),
+            version_info: error.map_or_else(|| response.version_info.clone(), |_| String::new()),
+            response_nonce: response.nonce.clone(),
+            error_detail: error.map(refusal),
+            ..DiscoveryRequest::default()
         })
         .await;
     }

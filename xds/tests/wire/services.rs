@@ -5,7 +5,7 @@ use tonic::Code;
 use zenvoy_xds::core::Change;
 use zenvoy_xds::server::{Discovery, Group, Server};
 
-use crate::peer::{CDS, Delta, EDS, Sotw, delta, listen, listen_to, node, set, soon};
+use crate::peer::{CDS, DELTA, Delta, EDS, Sotw, delta, listen, listen_to, node, set, soon};
 
 /// Service, the word in its methods, type.
 const SERVICES: [(&str, &str, &str); 10] = [
@@ -75,6 +75,8 @@ async fn every_service_serves_its_type_in_both_variants() {
         assert_eq!((response.type_url.as_str(), response.resources.len()), (type_url, 1), "{path}");
         assert_eq!(response.resources[0].value, b"content");
     }
+    // Of the aggregated service and that of clusters it is the same one.
+    assert_eq!(server.snapshot(&Group::default()).encoded(), SERVICES.len() as u64 - 1);
 }
 
 /// A type of someone's own, on a service of its own.
@@ -91,9 +93,8 @@ async fn a_type_of_ones_own_is_served_on_the_aggregated_service_and_on_one_of_it
     server.apply([Change::set(Greetings::TYPE_URL, "a", "hello")]);
     let routes = server.routes().add_service(server.service_of::<Greetings>());
     let address = listen_to(routes).await;
-    let ads = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
     let own = "/acme.v1.GreetingDiscoveryService/DeltaGreetings";
-    for path in [ads, own] {
+    for path in [DELTA, own] {
         let first = delta(Greetings::TYPE_URL, &["a"]);
         let mut client = Delta::connect(address, path, Some(first)).await.expect("a stream");
         let content = client.next().await.expect("a response").resources.remove(0).resource.expect("content");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::Code;
 use zenvoy_xds::server::Server;
 
-use crate::peer::{CDS, Delta, listen, set, soon};
+use crate::peer::{CDS, DELTA, Delta, listen, set, soon};
 
 /// Far more than the windows and buffers between server and client hold.
 fn large(letter: char) -> String {
@@ -61,11 +61,7 @@ async fn a_drain_lets_the_response_on_its_way_go_out_whole() {
         async move { server.drain(Duration::from_secs(20)).await }
     });
     // Its line is ended at once, being the only one; the response is read after that.
-    soon(async {
-        let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-        while Delta::connect(slow.server, path, None).await.is_ok() {}
-    })
-    .await;
+    soon(async { while Delta::connect(slow.server, DELTA, None).await.is_ok() {} }).await;
     let response = slow.next().await.expect("whole");
     assert_eq!(response.resources[0].resource.as_ref().expect("content").value.len(), 8 << 20);
     assert_eq!(slow.end().await.expect_err("ended").code(), Code::Unavailable);

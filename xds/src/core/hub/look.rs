@@ -113,6 +113,13 @@ impl Hub {
         &self.moved
     }
 
+    /// The resources that the last change set, or removed, as a client has refused them before: they are not sent to it, and
+    /// there will be no [`Answer`](crate::core::Answer). Who waits for [`Self::refusal`] looks again after this, and after a
+    /// refusal of the resource.
+    pub fn returned(&self) -> &[(TypeUrl, Arc<str>)] {
+        &self.returned
+    }
+
     /// A client that has refused the resource as it is served now, so that it is not sent it again: its node, of `node` alone
     /// if that is given, and its words.
     pub fn refusal(

@@ -35,6 +35,7 @@ pub struct Hub {
     identifier: String,
     encoded: u64,
     moved: Vec<TypeUrl>,
+    returned: Vec<(TypeUrl, Arc<str>)>,
 }
 
 impl Hub {
@@ -49,6 +50,7 @@ impl Hub {
             identifier,
             encoded: 0,
             moved: Vec::new(),
+            returned: Vec::new(),
         }
     }
 
@@ -56,13 +58,16 @@ impl Hub {
     pub fn apply(&mut self, changes: impl Into<ChangeSet>) -> Vec<StreamId> {
         let ChangeSet { changes, type_versions } = changes.into();
         self.seq += 1;
+        self.returned.clear();
         let mut woken = Vec::new();
         for Change { type_url, name, content } in changes {
             let table = table_of(&mut self.tables, &type_url);
             let set = content.is_some();
             if let Some(replaced) = table.change(&name, content, self.seq) {
                 self.encoded += u64::from(set);
-                tell(table, &mut self.streams, &replaced, self.seq, &mut woken);
+                if tell(table, &mut self.streams, &replaced, self.seq, &mut woken) {
+                    self.returned.push((type_url.clone(), name));
+                }
                 table.release(replaced.slot);
             }
             if !set && table.is_unused() {
@@ -159,7 +164,8 @@ impl Hub {
         stream.close(&mut self.tables, &mut self.moved);
     }
 
-    /// Takes in a request of a delta stream; says what it answered, if anything. `list`: with names also if an ACK.
+    /// Takes in a request of a delta stream; says what it answered, if anything. `list`: with names also if an ACK. One with a
+    /// stale nonce, which is that of no unanswered response, answers nothing, and what it subscribes to counts.
     ///
     /// # Errors
     /// The stream must then end.
@@ -173,7 +179,9 @@ impl Hub {
         stream.map_or(Ok(None), |stream| stream.delta(request, &mut around, list))
     }
 
-    /// As [`Self::delta`], in state of the world.
+    /// As [`Self::delta`], in state of the world. While the newest response is unanswered, the names of a request with a stale
+    /// nonce count, and are dealt with when that is answered; later, such a request is ignored. One without a nonce is not
+    /// stale.
     ///
     /// # Errors
     /// The stream must then end.
@@ -215,19 +223,20 @@ fn table_of<'a>(tables: &'a mut Tables, type_url: &TypeUrl) -> &'a mut Table {
     tables.entry(type_url.clone()).or_insert_with(|| Table::new(type_url.clone()))
 }
 
-/// Tells those who subscribe to a changed resource.
+/// Tells those who subscribe to a changed resource. Whether one of them has refused it before as it is now.
 fn tell(
     table: &mut Table,
     streams: &mut Slab<Stream>,
     replaced: &Replaced,
     seq: u64,
     woken: &mut Vec<StreamId>,
-) {
+) -> bool {
+    let mut refused = false;
     let kind = (table.rank, table.type_url.clone());
     let mut one = |table: &mut Table, key: StreamKey| {
         let Some(stream) = streams.get_mut(key as usize) else { return };
         if let Some(subscription) = stream.subscription_mut(&kind) {
-            subscription.changed(table, replaced, seq);
+            refused |= subscription.changed(table, replaced, seq);
         }
         if !std::mem::replace(&mut stream.woken, true) {
             woken.push(StreamId(key));
@@ -243,4 +252,5 @@ fn tell(
             one(table, key);
         }
     }
+    refused
 }

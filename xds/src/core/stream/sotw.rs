@@ -33,10 +33,11 @@ impl Stream {
         ) else {
             return Ok(None);
         };
-        // A client that answers an older response has not seen the newest, and gets no other one before it has. What it asks
-        // for counts all the same: it may give something up, drop it, and want it again before it answers the newest.
+        // A stale nonce answers nothing. While the newest response is unanswered, its client has not read that yet, and what it
+        // asks for counts all the same: it may give something up, drop it, and want it again before it answers the newest.
         let nonce = request.response_nonce.parse().unwrap_or(0);
-        if !first && nonce != subscription.nonce() && subscription.is_answered() {
+        let is_stale = !first && !request.response_nonce.is_empty() && nonce != subscription.nonce();
+        if is_stale && subscription.is_answered() {
             return Ok(None);
         }
         let refusal = request.error_detail.map(|error| words(&error));

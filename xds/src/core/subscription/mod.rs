@@ -217,8 +217,8 @@ impl Subscription {
         self.held.get(&slot).filter(|held| !held.forced)?.refused.as_ref()
     }
 
-    /// A resource that is wanted was set or removed, at `seq`.
-    pub(super) fn changed(&mut self, table: &mut Table, replaced: &Replaced, seq: u64) {
+    /// A resource that is wanted was set or removed, at `seq`. Whether that is what the client has refused of it before.
+    pub(super) fn changed(&mut self, table: &mut Table, replaced: &Replaced, seq: u64) -> bool {
         let slot = replaced.slot;
         if self.is_settled(slot) {
             table.slot_mut(slot).unsettled += 1;
@@ -233,6 +233,8 @@ impl Subscription {
             let mark = table.slot(slot).mark();
             self.named_sum = self.named_sum.wrapping_sub(replaced.mark).wrapping_add(mark);
         }
+        let refused = self.refusal(slot).map(|refused| refused.version.as_ref());
+        refused == Some(table.slot(slot).version())
     }
 
     fn mark_dirty(&mut self, slot: SlotId) {

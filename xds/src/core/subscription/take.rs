@@ -29,7 +29,7 @@ pub(in crate::core) enum Removal {
 pub(in crate::core) struct Taken {
     /// New to the client, sorted.
     pub(in crate::core) told: Vec<SlotId>,
-    /// Removed, and to be kept by the client for now.
+    /// Removed, and to be kept by the client for now; sorted.
     pub(in crate::core) kept: Vec<SlotId>,
 }
 
@@ -56,6 +56,31 @@ impl Subscription {
         if self.outstanding.is_some() {
             return None;
         }
+        let mut taken = self.look_at_changes(table, manner, removal);
+        if taken.told.is_empty()
+            && let Some(part) = self.isolating.pop()
+        {
+            taken.told = part;
+        }
+        let asks = removal == Removal::Asking && !taken.kept.is_empty();
+        if taken.told.is_empty() && !self.unanswered && !asks {
+            return None;
+        }
+        if manner == Manner::Full {
+            self.complete(table, &mut taken);
+        }
+        let any_held = !self.held.is_empty();
+        for slot in taken.told.iter().filter(|_| any_held) {
+            if let Some(held) = self.held.get_mut(slot) {
+                held.forced = false;
+                held.refused = None;
+            }
+        }
+        Some(taken)
+    }
+
+    /// What of the changed is to be told, and what of the removed is to be kept. The rest is settled, or parked.
+    fn look_at_changes(&mut self, table: &mut Table, manner: Manner, removal: Removal) -> Taken {
         let mut taken = Taken { told: Vec::new(), kept: Vec::new() };
         let mut settled = false;
         for slot in std::mem::take(&mut self.dirty) {
@@ -71,52 +96,47 @@ impl Subscription {
                     taken.kept.push(slot);
                 }
                 Step::Settle => {
-                    self.held.remove(&slot);
-                    table.settled(slot);
+                    self.settle(table, slot);
                     settled = true;
-                    self.moved = true;
                 }
             }
         }
         // It is another set than the one that was refused, and what was refused with that may be taken with this.
         self.unanswered |= settled && manner == Manner::Full && self.refused_set.is_some();
-        if taken.told.is_empty()
-            && let Some(part) = self.isolating.pop()
-        {
-            taken.told = part;
-        }
-        let asks = removal == Removal::Asking && !taken.kept.is_empty();
-        if taken.told.is_empty() && !self.unanswered && !asks {
-            return None;
-        }
-        if manner == Manner::Full {
-            // A full state also tells again what was refused with an older one, or in part.
-            self.isolating.clear();
-            let kept = &taken.kept;
-            for slot in kept {
-                // It is sent as it was last served, which may be another version than the client has.
-                let sent = table.slot(*slot).lingering.as_ref().map(|resource| &resource.version);
-                if let Some(held) = self.held.get_mut(slot).filter(|held| !held.has.is(sent)) {
-                    held.has = Has::Unknown;
-                }
-            }
-            taken.told.extend(self.held.keys().filter(|slot| !kept.contains(slot)));
-            taken.told.sort_unstable();
-            taken.told.dedup();
-        }
-        let any_held = !self.held.is_empty();
-        for slot in taken.told.iter().filter(|_| any_held) {
-            if let Some(held) = self.held.get_mut(slot) {
-                held.forced = false;
-                held.refused = None;
-            }
-        }
-        Some(taken)
+        taken
     }
 
-    /// What waits was refused as part of the set that would be sent: it waits for another set.
-    pub(in crate::core) fn park(&mut self) {
+    /// Makes it a full state, which also tells again what was refused with an older one, or in part.
+    fn complete(&mut self, table: &Table, taken: &mut Taken) {
+        self.isolating.clear();
+        let kept = &taken.kept;
+        for slot in kept {
+            // It is sent as it was last served, which may be another version than the client has.
+            let sent = table.slot(*slot).lingering.as_ref().map(|resource| &resource.version);
+            if let Some(held) = self.held.get_mut(slot).filter(|held| !held.has.is(sent)) {
+                held.has = Has::Unknown;
+            }
+        }
+        taken.told.extend(self.held.keys().filter(|slot| kept.binary_search(slot).is_err()));
+        taken.told.sort_unstable();
+        taken.told.dedup();
+    }
+
+    /// The client has it as it is served.
+    fn settle(&mut self, table: &mut Table, slot: SlotId) {
+        self.held.remove(&slot);
+        table.settled(slot);
+        self.moved = true;
+    }
+
+    /// What waits was refused as part of the set that would be sent: it waits for another set, but for what the client has
+    /// already.
+    pub(in crate::core) fn park(&mut self, table: &mut Table) {
         for slot in std::mem::take(&mut self.dirty) {
+            if matches!(self.step(table, slot, Manner::Full, Removal::Now), Step::Settle) {
+                self.settle(table, slot);
+                continue;
+            }
             let held = self.held.entry(slot).or_default();
             held.has = Has::Unknown;
             held.forced = false;

@@ -64,6 +64,25 @@ fn very_many_changes_of_what_was_refused_are_taken_in_quickly() {
 }
 
 #[test]
+fn very_many_removed_clusters_are_kept_quickly_in_a_full_state() {
+    let start = Instant::now();
+    let mut client = Sotw::new();
+    client.hub.apply(many().iter().map(|name| set(CDS, name, "1")));
+    client.ask(CDS, &["*"], "");
+    let most = start.elapsed() * TIMES;
+    client.acked(&["*"]);
+    client.set(RDS, "routes", "bad");
+    client.ask(RDS, &["routes"], "");
+    let routes = client.next().expect("a response");
+    client.refuse(&routes, &["routes"], "no");
+    let start = Instant::now();
+    client.hub.replace(&CDS.into(), [set(CDS, "new", "1")]);
+    let kept = client.next().expect("a response");
+    assert_eq!((kept.resources.len(), client.hub.len(&CDS.into())), (MANY + 1, 1));
+    assert!(start.elapsed() < most);
+}
+
+#[test]
 fn names_never_asked_for_are_given_up_without_a_trace() {
     let mut client = Delta::new();
     client.set(CDS, "a", "1");

@@ -3,11 +3,13 @@
 mod again;
 mod applied;
 mod delta;
+mod encoded;
 mod hostile;
 mod limits;
 mod order;
 mod returning;
 mod sotw;
+mod stale;
 
 use bytes::BytesMut;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -21,6 +23,7 @@ use super::*;
 const CDS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
 const EDS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
 const LDS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
+const SDS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 const RDS: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 
 fn set(type_url: &str, name: &str, content: &str) -> Change {

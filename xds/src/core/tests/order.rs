@@ -239,6 +239,64 @@ fn routes_do_not_wait_for_later_changes_of_endpoints() {
 }
 
 #[test]
+fn secrets_go_out_after_the_clusters_and_before_the_listeners_that_name_them() {
+    let mut delta = Delta::new();
+    let mut sotw = Sotw::new();
+    for (kind, name) in [(LDS, "*"), (SDS, "a"), (EDS, "a"), (CDS, "*")] {
+        delta.ask(kind, &[name]);
+        sotw.ask(kind, &[name], "");
+    }
+    applied(&mut delta);
+    while let Some(response) = sotw.next() {
+        let names = if response.type_url == SDS || response.type_url == EDS { ["a"] } else { ["*"] };
+        sotw.ask(&response.type_url, &names, &response.nonce);
+    }
+    let all = [LDS, SDS, EDS, CDS].map(|kind| set(kind, "a", "1"));
+    delta.hub.apply(all.clone());
+    sotw.hub.apply(all);
+    assert_eq!(applied(&mut delta), [CDS, EDS, SDS, LDS]);
+    for kind in [CDS, EDS, SDS, LDS] {
+        let names = if kind == SDS || kind == EDS { ["a"] } else { ["*"] };
+        assert_eq!(sotw.acked(&names).type_url, kind);
+    }
+}
+
+#[test]
+fn a_secret_is_asked_for_and_sent_while_the_listener_or_cluster_that_names_it_is_unanswered() {
+    // Envoy answers for what it has warmed, and that waits for the secret.
+    for kind in [CDS, LDS] {
+        let mut client = Delta::new();
+        client.ask(kind, &["*"]);
+        client.acked();
+        client.hub.apply([set(kind, "a", "names the secret"), set(SDS, "secret", "1")]);
+        let unanswered = client.next().expect("a response");
+        client.ask(SDS, &["secret"]);
+        let secret = client.next().expect("it waits for nothing");
+        assert_eq!((secret.type_url.as_str(), names(&secret)), (SDS, vec!["secret"]));
+        client.set(SDS, "secret", "2");
+        client.ack(&secret);
+        assert_eq!(names(&client.acked()), ["secret"], "a new one does not wait either");
+        client.ack(&unanswered);
+        assert_eq!(client.next(), None);
+    }
+}
+
+#[test]
+fn a_changed_secret_goes_to_those_who_asked_for_it_and_brings_nothing_else() {
+    let mut client = Delta::new();
+    client.hub.apply([set(CDS, "a", "1"), set(LDS, "a", "1"), set(SDS, "secret", "1")]);
+    for (kind, name) in [(CDS, "*"), (LDS, "*"), (SDS, "secret")] {
+        client.ask(kind, &[name]);
+    }
+    applied(&mut client);
+    client.set(SDS, "secret", "2");
+    client.set(SDS, "another's", "1");
+    let secret = client.acked();
+    assert_eq!((secret.type_url.as_str(), told(&secret)), (SDS, (vec!["secret"], vec![])));
+    assert_eq!(client.next(), None);
+}
+
+#[test]
 fn types_that_refer_to_nothing_wait_for_nothing() {
     let mut client = Delta::new();
     client.set(CDS, "a", "1");

@@ -46,25 +46,6 @@ fn what_is_removed_is_missing_from_the_full_state() {
 }
 
 #[test]
-fn a_request_with_a_stale_nonce_acknowledges_nothing_and_gets_no_response() {
-    let mut client = Sotw::new();
-    client.set(EDS, "a", "a1");
-    client.set(EDS, "b", "b1");
-    client.ask(EDS, &["a"], "");
-    let first = client.acked(&["a"]);
-    client.set(EDS, "a", "a2");
-    let second = client.next().expect("a response");
-    assert_eq!(client.ask(EDS, &["a", "b"], &first.nonce), None);
-    assert_eq!(client.next(), None);
-    client.ask(EDS, &["a", "b"], &second.nonce);
-    assert_eq!(
-        contents(&client.acked(&["a", "b"])),
-        ["b1"],
-        "said again with the answer to the newest response"
-    );
-}
-
-#[test]
 fn a_name_newly_asked_for_or_asked_for_again_is_sent_though_unchanged() {
     let mut client = Sotw::new();
     client.set(EDS, "a", "a1");
@@ -138,6 +119,38 @@ fn the_version_of_names_given_up_does_not_stand_for_them_later() {
     assert_ne!(version, first.version_info);
     client.come_back(EDS, &["a"], &version);
     assert_eq!(contents(&client.acked(&["a"])), ["a1"], "the client dropped it meanwhile");
+}
+
+#[test]
+fn the_version_of_a_response_is_a_hash_of_what_its_client_subscribes_to() {
+    let version = |names: &[&str], b: &str| {
+        let mut client = Sotw::new();
+        client.set(EDS, "b", b);
+        client.set(EDS, "a", "a1");
+        client.ask(EDS, names, "");
+        client.acked(names).version_info
+    };
+    assert_eq!(version(&["a"], "b1"), version(&["a"], "b2"), "the other one is not its");
+    assert_ne!(version(&["a", "b"], "b1"), version(&["a", "b"], "b2"));
+    assert_eq!(version(&["a", "b"], "b1"), version(&["*"], "b1"), "that is the same");
+}
+
+#[test]
+fn a_refusal_is_what_has_an_error_detail_whatever_version_it_names() {
+    for (detail, version) in [(None, "older"), (refusal(""), "")] {
+        let mut client = Sotw::new();
+        client.set(CDS, "a", "a1");
+        client.ask(CDS, &[], "");
+        let first = client.next().expect("a response");
+        let refuses = detail.is_some();
+        let answer = client.request(CDS, |request| {
+            request.version_info = version.into();
+            request.response_nonce.clone_from(&first.nonce);
+            request.error_detail = detail;
+        });
+        assert_eq!(answer.expect("an answer").refusal.is_some(), refuses);
+        assert_eq!(client.hub.is_acked("node", &CDS.into(), "a", u64::MAX), !refuses);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{BufMut, Bytes, BytesMut};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use envoy_types::pb::google::rpc;
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use http_body::{Body as _, Frame};
@@ -48,7 +49,7 @@ impl Peer {
         self.requests.unbounded_send(bytes.freeze()).expect("the body holds the other end");
     }
 
-    /// Takes in one response and acknowledges it.
+    /// Takes in one response and acknowledges it, or refuses it if it holds what is `bad`.
     ///
     /// # Errors
     /// The end of the stream.
@@ -75,14 +76,20 @@ impl Peer {
             }
         };
         let response = DeltaDiscoveryResponse::decode(data.slice(5..)).expect("all of it is one frame");
+        let mut refusal = None;
         for resource in response.resources {
-            let content = resource.resource.expect("content").value;
-            self.has.insert(resource.name, String::from_utf8(content).expect("text"));
+            let content = String::from_utf8(resource.resource.expect("content").value).expect("text");
+            if content == "bad" {
+                refusal = Some(rpc::Status { message: content, ..rpc::Status::default() });
+            } else {
+                self.has.insert(resource.name, content);
+            }
         }
         response.removed_resources.iter().for_each(|name| drop(self.has.remove(name)));
         self.say(&DeltaDiscoveryRequest {
             type_url: CDS.into(),
             response_nonce: response.nonce,
+            error_detail: refusal,
             ..DeltaDiscoveryRequest::default()
         });
         Ok(())

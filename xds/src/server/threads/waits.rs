@@ -5,7 +5,7 @@ use shuttle::thread;
 
 use super::peer::Peer;
 use super::{CDS, block_on, in_all_orders, set};
-use crate::server::Server;
+use crate::server::{Outcome, Server};
 
 #[test]
 fn who_waits_for_an_acknowledgement_hears_of_it_whenever_it_comes() {
@@ -85,5 +85,29 @@ fn who_waits_hears_of_content_that_returned_before_anyone_was_told_of_its_change
         server.apply([set("a", "1")]);
         peer.next_now().expect("it stands");
         assert!(waits.join().expect("it was told").is_applied());
+    });
+}
+
+#[test]
+fn who_waits_hears_of_content_that_returns_to_what_was_refused() {
+    in_all_orders(|| {
+        let server = Server::new();
+        server.apply([set("a", "bad")]);
+        let mut peer = Peer::open(&server, "node").expect("room");
+        peer.next().expect("a response, which it refuses");
+        peer.next_now().expect("it stands");
+        server.apply([set("a", "good")]);
+        let waiting = [true, false].map(|by_all| {
+            let server = server.clone();
+            thread::spawn(move || match by_all {
+                true => block_on(server.until_acked_by_all(CDS, "a")),
+                false => block_on(server.until_acked("node", CDS, "a")),
+            })
+        });
+        // The stream has no turn meanwhile: nothing is sent.
+        server.apply([set("a", "bad")]);
+        let refused = Outcome::Refused { node: "node".into(), message: "bad".into() };
+        waiting.into_iter().for_each(|thread| assert_eq!(thread.join().expect("it was told"), refused));
+        drop(peer);
     });
 }
