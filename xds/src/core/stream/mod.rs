@@ -133,8 +133,7 @@ impl Stream {
         let table = around.tables.get_mut(&key.1)?;
         let sum = subscription.sum(table);
         if manner == Manner::Full && subscription.has_refused_set(sum) {
-            subscription.park(table);
-            note_moved(subscription, &key.1, around.moved);
+            subscription.park();
             return None;
         }
         let taken = subscription.take(table, manner, removal);

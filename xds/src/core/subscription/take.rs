@@ -129,14 +129,9 @@ impl Subscription {
         self.moved = true;
     }
 
-    /// What waits was refused as part of the set that would be sent: it waits for another set, but for what the client has
-    /// already.
-    pub(in crate::core) fn park(&mut self, table: &mut Table) {
+    /// What waits was refused as part of the set that would be sent: it waits for another set.
+    pub(in crate::core) fn park(&mut self) {
         for slot in std::mem::take(&mut self.dirty) {
-            if matches!(self.step(table, slot, Manner::Full, Removal::Now), Step::Settle) {
-                self.settle(table, slot);
-                continue;
-            }
             let held = self.held.entry(slot).or_default();
             held.has = Has::Unknown;
             held.forced = false;

@@ -161,32 +161,3 @@ fn a_whole_snapshot_replaces_another_one_without_a_break() {
     assert_eq!(told(&client.acked()), (vec![], vec!["old"]));
     assert_eq!(client.next(), None, "the listener is the same");
 }
-
-#[test]
-fn what_returned_to_a_set_that_was_refused_is_known_as_far_as_the_client_has_it() {
-    let mut client = Sotw::new();
-    client.set(CDS, "stays", "1");
-    client.ask(CDS, &[], "");
-    client.acked(&[]);
-    client.set(CDS, "a", "bad");
-    let bad = client.next().expect("a response");
-    client.refuse(&bad, &[], "no");
-    client.set(CDS, "stays", "2");
-    client.set(CDS, "made", "1");
-    let removed = client.hub.apply([Change::remove(CDS, "made"), set(CDS, "stays", "1")]);
-    assert_eq!(removed, [], "it is being asked");
-    assert_eq!(client.next(), None, "it has refused that");
-    let acked = |client: &Sotw, name: &str| {
-        let since = client.hub.changed_at(&CDS.into(), name);
-        (
-            client.hub.is_acked("node", &CDS.into(), name, since),
-            client.hub.is_acked_by_all(&CDS.into(), name, since),
-        )
-    };
-    assert_eq!(acked(&client, "a"), (false, false));
-    assert_eq!(acked(&client, "stays"), (true, true), "it never had another one");
-    assert_eq!(acked(&client, "made"), (true, true), "it never heard of it");
-    client.set(CDS, "a", "good");
-    assert_eq!(contents(&client.acked(&[])), ["1", "good"]);
-    assert_eq!(acked(&client, "a"), (true, true));
-}
