@@ -4,7 +4,6 @@
 
 mod bare;
 mod clock;
-mod cores;
 mod figure;
 mod single;
 mod storm;
@@ -14,7 +13,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cores::Halves;
 use crate::figure::{Figure, print};
 use clap::Parser;
 use zenvoy_e2e::net::in_namespace_within;
@@ -33,11 +31,8 @@ struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = 200)]
     storm: usize,
     /// Storms, of ours and of bare writes in turn; the median counts
-    #[arg(long, value_name = "COUNT", default_value_t = 3)]
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
     rounds: usize,
-    /// Lets all share all cores; else the control plane has half of them, as on a machine of its own
-    #[arg(long)]
-    shared_cores: bool,
     /// Writes the figures here as JSON too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -45,16 +40,11 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    // Before there are threads, and before there is anything that a half of the cores would be taken from.
-    let halves = Halves::of_this_machine().filter(|_| !args.shared_cores);
-    if let Some(halves) = &halves {
-        halves.take_rest();
-    }
     let (send, receive) = std::sync::mpsc::channel();
     let of_run = args.clone();
     in_namespace_within(LIMIT, async move || {
         // The receiver lives until the run has ended.
-        let _ = send.send(measure(&of_run, halves).await);
+        let _ = send.send(measure(&of_run).await);
     });
     let figures = receive.recv().unwrap_or_default();
     let met = print(&figures);
@@ -68,11 +58,8 @@ fn main() -> ExitCode {
     if met && !figures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn measure(args: &Args, halves: Option<Halves>) -> Vec<Figure> {
+async fn measure(args: &Args) -> Vec<Figure> {
     let mut on = Installation::start_with(Mode::Listen, &["--max-drains=64"]).await;
-    if let Some(halves) = halves {
-        halves.give(&mut on);
-    }
     let mut figures = Vec::new();
     if args.services > 0 {
         figures.extend(single::measure(&mut on, args.services).await);

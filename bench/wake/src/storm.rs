@@ -1,6 +1,11 @@
-//! Many cold services hit at once: the time to the last scale write, against the same writes sent bare.
+//! Many cold services hit at once: the time to the last scale write, against the same writes sent bare. Meanwhile Kubernetes' own
+//! controllers pause, for both: on the same cores, what they do about the first writes would take time from the last ones, and
+//! the more, the fewer cores there are.
 
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::figure::{Figure, Quantile, Target};
 use zenvoy_e2e::load::all;
@@ -11,6 +16,7 @@ use zenvoy_e2e::zenvoy::Installation;
 use crate::bare::{self, Bare, answered};
 use crate::clock::Wall;
 use crate::say;
+use crate::watch::Scaled;
 
 /// When, after the first request or write was sent, the first, the middle and the last scale write were answered.
 #[derive(Debug, Clone, Copy)]
@@ -41,13 +47,15 @@ pub(crate) async fn measure(on: &mut Installation, services: usize, rounds: usiz
         on.until_known(backend).await;
     }
     let bare = Bare::connect(on).await;
+    let controllers = on.cluster.controllers().pid();
+    let scaled = Scaled::start(on);
     let (mut of_ours, mut of_theirs) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
-        of_ours.push(wake_all(on, &ours).await);
+        of_ours.push(wake_all(on, &ours, &scaled, Pause::of(controllers)).await);
         for backend in &ours {
             on.until_cold(backend).await;
         }
-        of_theirs.push(scale_all(on, &bare, &theirs).await);
+        of_theirs.push(scale_all(on, &bare, &theirs, Pause::of(controllers)).await);
         let of = |answers: &[Answers]| answers.last().map(|answers| answers.0);
         say(&format!(
             "storm {round} of {rounds}: first, middle, last answer {:?}; bare {:?}",
@@ -62,15 +70,39 @@ pub(crate) async fn measure(on: &mut Installation, services: usize, rounds: usiz
     vec![Figure::new(&name, value, Some(baseline), Target::Ratio(1.5))]
 }
 
-async fn wake_all(on: &Installation, backends: &[Backend]) -> Answers {
+/// Kubernetes' controllers do nothing until this is dropped.
+struct Pause(Pid);
+
+impl Pause {
+    fn of(controllers: Pid) -> Self {
+        kill(controllers, Signal::SIGSTOP).expect("pause Kubernetes' controllers");
+        Self(controllers)
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        // One that has ended meanwhile needs no end of its pause.
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+async fn wake_all(on: &Installation, backends: &[Backend], scaled: &Scaled, pause: Pause) -> Answers {
+    scaled.forget();
     let began = Wall::of(Instant::now());
-    let report = all(backends.iter().map(|backend| on.http(backend, "/"))).await;
+    let served = all(backends.iter().map(|backend| on.http(backend, "/")));
+    let written = async {
+        until::so("all are scaled", async || scaled.count() >= backends.len()).await;
+        drop(pause);
+    };
+    let (report, ()) = tokio::join!(served, written);
     report.assert_all_served();
     Answers::since(began, on, backends)
 }
 
-async fn scale_all(on: &Installation, bare: &Bare, backends: &[Backend]) -> Answers {
+async fn scale_all(on: &Installation, bare: &Bare, backends: &[Backend], pause: Pause) -> Answers {
     let began = bare.storm(backends).await;
+    drop(pause);
     let answers = Answers::since(began, on, backends);
     // The pods come and go as after a wake, before the next round.
     for backend in backends {

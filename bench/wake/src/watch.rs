@@ -1,11 +1,12 @@
-//! A bare watcher: when each service's first ready endpoint, and its pod's readiness, reached a plain client; and when
-//! its process began to listen, which it writes into its log.
+//! Bare watchers: when each service's first ready endpoint, and its pod's readiness, reached a plain client; which Deployments
+//! are scaled up; and when a pod's process began to listen, which it writes into its log.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures::StreamExt;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
@@ -53,6 +54,31 @@ impl Watch {
     }
 }
 
+/// Which Deployments have been scaled up since the last [`Scaled::forget`].
+pub(crate) struct Scaled {
+    seen: Moments,
+    /// Ends with this.
+    _task: JoinSet<()>,
+}
+
+impl Scaled {
+    pub(crate) fn start(on: &Installation) -> Self {
+        let seen = Moments::default();
+        let mut task = JoinSet::new();
+        task.spawn(follow(Api::namespaced(on.cluster.client(), NAMESPACE), seen.clone(), of_deployment));
+        Self { seen, _task: task }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.seen).len()
+    }
+
+    /// None was seen.
+    pub(crate) fn forget(&self) {
+        lock(&self.seen).clear();
+    }
+}
+
 async fn follow<K>(api: Api<K>, moments: Moments, ready: fn(&K) -> Option<String>)
 where
     K: kube::Resource<DynamicType = ()>
@@ -76,6 +102,11 @@ fn of_slice(slice: &EndpointSlice) -> Option<String> {
     let mut conditions = endpoints.filter_map(|endpoint| endpoint.conditions.as_ref());
     conditions.any(|conditions| conditions.ready == Some(true)).then_some(())?;
     slice.labels().get("kubernetes.io/service-name").cloned()
+}
+
+fn of_deployment(deployment: &Deployment) -> Option<String> {
+    let replicas = deployment.spec.as_ref()?.replicas.unwrap_or(1);
+    (replicas > 0).then(|| deployment.name_any())
 }
 
 fn of_pod(pod: &Pod) -> Option<String> {
