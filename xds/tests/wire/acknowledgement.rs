@@ -151,20 +151,25 @@ async fn who_waits_is_told_of_a_refusal_and_waits_again_for_what_is_mended() {
     assert_eq!(soon(again).await, Outcome::Applied);
 }
 
+/// Whoever waits for `a` while it is good is told `refused` when it is bad again, before the stream had its turn: nothing is sent,
+/// and there will be no answer.
+async fn hears_of_a_return_at_once(server: &Server, refused: &Outcome) {
+    server.apply([set("a", "good")]);
+    let (mut by_node, mut by_all) =
+        (pin!(server.until_acked("node", CDS, "a")), pin!(server.until_acked_by_all(CDS, "a")));
+    assert!(poll_immediate(&mut by_node).await.is_none() && poll_immediate(&mut by_all).await.is_none());
+    server.apply([set("a", "bad")]);
+    assert_eq!(poll_immediate(by_node).await.as_ref(), Some(refused), "at once");
+    assert_eq!(poll_immediate(by_all).await.as_ref(), Some(refused), "at once");
+}
+
 #[tokio::test]
 async fn who_waits_hears_of_content_that_returned_to_what_the_client_has_refused() {
     let server = Server::new();
     server.apply([set("a", "bad")]);
     let (_client, refused) = refusing(&server, "no such thing").await;
     assert_eq!(soon(server.until_acked("node", CDS, "a")).await, refused);
-    server.apply([set("a", "good")]);
-    let (mut by_node, mut by_all) =
-        (pin!(server.until_acked("node", CDS, "a")), pin!(server.until_acked_by_all(CDS, "a")));
-    assert!(poll_immediate(&mut by_node).await.is_none() && poll_immediate(&mut by_all).await.is_none());
-    // Before the stream had its turn: nothing is sent, and there will be no answer.
-    server.apply([set("a", "bad")]);
-    assert_eq!(poll_immediate(by_node).await.as_ref(), Some(&refused), "at once");
-    assert_eq!(poll_immediate(by_all).await.as_ref(), Some(&refused), "at once");
+    hears_of_a_return_at_once(&server, &refused).await;
 }
 
 #[tokio::test]
@@ -181,13 +186,7 @@ async fn who_waits_hears_of_a_full_state_that_returned_to_what_the_client_has_re
     client.answer(&both, &[], Some("no such thing")).await;
     let refused = Outcome::Refused { node: "node".into(), message: "no such thing".into() };
     assert_eq!(soon(server.until_acked("node", CDS, "a")).await, refused);
-    server.apply([set("a", "good")]);
-    let (mut by_node, mut by_all) =
-        (pin!(server.until_acked("node", CDS, "a")), pin!(server.until_acked_by_all(CDS, "a")));
-    assert!(poll_immediate(&mut by_node).await.is_none() && poll_immediate(&mut by_all).await.is_none());
-    server.apply([set("a", "bad")]);
-    assert_eq!(poll_immediate(by_node).await.as_ref(), Some(&refused), "at once");
-    assert_eq!(poll_immediate(by_all).await.as_ref(), Some(&refused), "at once");
+    hears_of_a_return_at_once(&server, &refused).await;
 }
 
 /// Counts how often a future is woken.
