@@ -35,15 +35,21 @@ fn a_stale_nonce_acknowledges_and_refuses_nothing() {
     }
 }
 
+/// A client that wants `a` and has answered a response with it; `a` has changed since.
+fn with_a_response_answered() -> (Sotw, DiscoveryResponse) {
+    let mut client = Sotw::new();
+    client.set(EDS, "a", "a1");
+    client.set(EDS, "b", "b1");
+    client.ask(EDS, &["a"], "");
+    let first = client.acked(&["a"]);
+    client.set(EDS, "a", "a2");
+    (client, first)
+}
+
 #[test]
 fn the_names_of_a_request_with_a_stale_nonce_count_and_it_acknowledges_nothing_and_gets_no_response() {
     for refuses in [false, true] {
-        let mut client = Sotw::new();
-        client.set(EDS, "a", "a1");
-        client.set(EDS, "b", "b1");
-        client.ask(EDS, &["a"], "");
-        let first = client.acked(&["a"]);
-        client.set(EDS, "a", "a2");
+        let (mut client, first) = with_a_response_answered();
         let second = client.next().expect("a response");
         let answer = match refuses {
             false => client.ask(EDS, &["a", "b"], &first.nonce),
@@ -59,12 +65,7 @@ fn the_names_of_a_request_with_a_stale_nonce_count_and_it_acknowledges_nothing_a
 
 #[test]
 fn a_request_with_the_nonce_of_an_older_response_is_ignored_once_the_newest_is_answered() {
-    let mut client = Sotw::new();
-    client.set(EDS, "a", "a1");
-    client.set(EDS, "b", "b1");
-    client.ask(EDS, &["a"], "");
-    let first = client.acked(&["a"]);
-    client.set(EDS, "a", "a2");
+    let (mut client, first) = with_a_response_answered();
     client.acked(&["a"]);
     assert_eq!(client.ask(EDS, &["a", "b"], &first.nonce), None);
     assert_eq!((client.next(), client.hub.types(client.id)[0].names), (None, 1));
