@@ -66,89 +66,91 @@ fn the_help_documents_exit_codes_and_hides_what_is_not_for_people() {
     assert!(!help.contains("keep"), "{help}");
 }
 
+/// Command lines, and what is said of each.
+const BAD: &[(&[&str], &str)] = &[
+    (&["proxy", "--controllers", "host:18000"], "give http://host:port"),
+    (&["proxy"], "--controllers"),
+    (
+        &["proxy", "--controllers", "http://localhost:1", "--port-pool", "127.0.0.1:9-1"],
+        "127.0.0.1:20000-32767",
+    ),
+    (
+        &["proxy", "--controllers", "http://localhost:1", "--port-pool", "10.0.0.1:1-2"],
+        "give loopback-ip:first-last",
+    ),
+    (&["proxy", "--controllers", "http://localhost:1", "--rules", "ipfw"], "give nft, iptables or none"),
+    (&["proxy", "--controllers", "https://c:1", "--tls-ca", "/proc/self/stat"], "--tls-dir"),
+    (&["proxy", "--controllers", "https://c:1", "--tls-dir", "/nowhere"], "read /nowhere/ca.crt"),
+    (
+        &["proxy", "--controllers", "https://c:1", "--mode", "listen"],
+        "https://c:1/ speaks TLS; give --tls-dir",
+    ),
+    (&["proxy", "--controllers", "http://c:1"], "controller http://c:1/ is beyond this machine"),
+    (&["proxy", "--controllers", "http://c:1", "--plaintext", "--tls-dir", "x"], "--plaintext"),
+    (
+        &["proxy", "--controllers", "http://[::1]:1", "--envoy-listen", "0.0.0.0:1"],
+        "is not an address on this host",
+    ),
+    (&["controller", "--store", "memory"], "--listen 0.0.0.0:18000 is beyond this machine"),
+    (&["proxy", "--controllers", "http://localhost:1", "--node", "a b"], "is not a node's name"),
+    (
+        &["certs", "--out", "x", "--node", "../x"],
+        "is not a node's name: give 1 to 253 letters (a-z, A-Z), digits, '-', '.' and '_'",
+    ),
+    (&["certs", "--out", "x", "--node-class", "a b"], "is not a class of nodes: give 1 to 240 letters"),
+    (&["certs", "--out", "x", "--controller-host", "https://c"], "give a DNS name or an IP address"),
+    (&["certs", "--out", "x", "--etcd-host", "etcd:2379"], "give a DNS name or an IP address"),
+    (&["controller", "--listen", "18000"], "give ip:port, as 127.0.0.1:18000"),
+    (&["up", "x.yaml", "--admin", "localhost:1"], "give ip:port"),
+    (&["up", "x.yaml", "--listener-bind", "localhost"], "give one as 127.0.0.1"),
+    (&["bootstrap", "--cluster", ""], "--cluster"),
+    (&["bootstrap", "--stats-flush-interval", "1"], "as 90s, 5m or 1h30m"),
+    (&["up", "x.yaml", "--http-port", "0"], "--http-port"),
+    (&["up"], "FILE"),
+    (&["controller"], "--store etcd needs --etcd-endpoints"),
+    (&["controller", "--etcd-endpoints", "etcd:2379"], "give http://host:port"),
+    (&["controller", "--port-pool", "10.0.0.1:1-2"], "give loopback-ip:first-last"),
+    (&["controller", "--lease-ttl", "1s"], "at least 3s"),
+    (&["controller", "--store", "redis"], "etcd, memory"),
+    (
+        &["controller", "--store", "memory", "--plaintext", "--kubeconfig", "/nowhere/config"],
+        "--kubeconfig: use /nowhere/config",
+    ),
+    (&["controller", "--store", "memory", "--advertise", "foo"], "give host:port"),
+    (&["controller", "--store", "memory", "--cluster-domain", "a b"], "is not a DNS domain"),
+    (
+        &["controller", "--store", "memory", "--etcd-endpoints", "http://etcd:2379"],
+        "--etcd-endpoints has no meaning with --store memory",
+    ),
+    (
+        &["controller", "--store", "memory", "--port-pool", "127.0.0.1:9000-11000"],
+        "--port-pool covers 0.0.0.0:10000 (--http-port)",
+    ),
+    (
+        &["controller", "--store", "memory", "--plaintext", "--http-port", "8443", "--tls-port", "8443"],
+        "--http-port and --tls-port ask for one address",
+    ),
+    (
+        &["controller", "--store", "memory", "--port-pool", "127.0.0.1:18080-18080"],
+        "--port-pool covers 127.0.0.1:18080 (--admin)",
+    ),
+    (
+        &["proxy", "--controllers", "http://c:1", "--port-pool", "127.0.0.1:18001-18001"],
+        "--port-pool covers 127.0.0.1:18001 (--envoy-listen)",
+    ),
+    (
+        &["proxy", "--controllers", "http://localhost:20001"],
+        "--port-pool covers 127.0.0.1:20001 (--controllers)",
+    ),
+    (
+        &["proxy", "--controllers", "http://c:1", "--tproxy-port", "20001"],
+        "--port-pool covers 127.0.0.1:20001 (--tproxy-port)",
+    ),
+];
+
 #[test]
 fn a_bad_flag_is_one_message_that_says_what_is_expected() {
-    let cases: &[(&[&str], &str)] = &[
-        (&["proxy", "--controllers", "host:18000"], "give http://host:port"),
-        (&["proxy"], "--controllers"),
-        (
-            &["proxy", "--controllers", "http://localhost:1", "--port-pool", "127.0.0.1:9-1"],
-            "127.0.0.1:20000-32767",
-        ),
-        (
-            &["proxy", "--controllers", "http://localhost:1", "--port-pool", "10.0.0.1:1-2"],
-            "give loopback-ip:first-last",
-        ),
-        (&["proxy", "--controllers", "http://localhost:1", "--rules", "ipfw"], "give nft, iptables or none"),
-        (&["proxy", "--controllers", "https://c:1", "--tls-ca", "/proc/self/stat"], "--tls-dir"),
-        (&["proxy", "--controllers", "https://c:1", "--tls-dir", "/nowhere"], "read /nowhere/ca.crt"),
-        (
-            &["proxy", "--controllers", "https://c:1", "--mode", "listen"],
-            "https://c:1/ speaks TLS; give --tls-dir",
-        ),
-        (&["proxy", "--controllers", "http://c:1"], "controller http://c:1/ is beyond this machine"),
-        (&["proxy", "--controllers", "http://c:1", "--plaintext", "--tls-dir", "x"], "--plaintext"),
-        (
-            &["proxy", "--controllers", "http://[::1]:1", "--envoy-listen", "0.0.0.0:1"],
-            "is not an address on this host",
-        ),
-        (&["controller", "--store", "memory"], "--listen 0.0.0.0:18000 is beyond this machine"),
-        (&["proxy", "--controllers", "http://localhost:1", "--node", "a b"], "is not a node's name"),
-        (
-            &["certs", "--out", "x", "--node", "../x"],
-            "is not a node's name: give 1 to 253 letters (a-z, A-Z), digits, '-', '.' and '_'",
-        ),
-        (&["certs", "--out", "x", "--node-class", "a b"], "is not a class of nodes: give 1 to 240 letters"),
-        (&["certs", "--out", "x", "--controller-host", "https://c"], "give a DNS name or an IP address"),
-        (&["certs", "--out", "x", "--etcd-host", "etcd:2379"], "give a DNS name or an IP address"),
-        (&["controller", "--listen", "18000"], "give ip:port, as 127.0.0.1:18000"),
-        (&["up", "x.yaml", "--admin", "localhost:1"], "give ip:port"),
-        (&["up", "x.yaml", "--listener-bind", "localhost"], "give one as 127.0.0.1"),
-        (&["bootstrap", "--cluster", ""], "--cluster"),
-        (&["bootstrap", "--stats-flush-interval", "1"], "as 90s, 5m or 1h30m"),
-        (&["up", "x.yaml", "--http-port", "0"], "--http-port"),
-        (&["up"], "FILE"),
-        (&["controller"], "--store etcd needs --etcd-endpoints"),
-        (&["controller", "--etcd-endpoints", "etcd:2379"], "give http://host:port"),
-        (&["controller", "--port-pool", "10.0.0.1:1-2"], "give loopback-ip:first-last"),
-        (&["controller", "--lease-ttl", "1s"], "at least 3s"),
-        (&["controller", "--store", "redis"], "etcd, memory"),
-        (
-            &["controller", "--store", "memory", "--plaintext", "--kubeconfig", "/nowhere/config"],
-            "--kubeconfig: use /nowhere/config",
-        ),
-        (&["controller", "--store", "memory", "--advertise", "foo"], "give host:port"),
-        (&["controller", "--store", "memory", "--cluster-domain", "a b"], "is not a DNS domain"),
-        (
-            &["controller", "--store", "memory", "--etcd-endpoints", "http://etcd:2379"],
-            "--etcd-endpoints has no meaning with --store memory",
-        ),
-        (
-            &["controller", "--store", "memory", "--port-pool", "127.0.0.1:9000-11000"],
-            "--port-pool covers 0.0.0.0:10000 (--http-port)",
-        ),
-        (
-            &["controller", "--store", "memory", "--plaintext", "--http-port", "8443", "--tls-port", "8443"],
-            "--http-port and --tls-port ask for one address",
-        ),
-        (
-            &["controller", "--store", "memory", "--port-pool", "127.0.0.1:18080-18080"],
-            "--port-pool covers 127.0.0.1:18080 (--admin)",
-        ),
-        (
-            &["proxy", "--controllers", "http://c:1", "--port-pool", "127.0.0.1:18001-18001"],
-            "--port-pool covers 127.0.0.1:18001 (--envoy-listen)",
-        ),
-        (
-            &["proxy", "--controllers", "http://localhost:20001"],
-            "--port-pool covers 127.0.0.1:20001 (--controllers)",
-        ),
-        (
-            &["proxy", "--controllers", "http://c:1", "--tproxy-port", "20001"],
-            "--port-pool covers 127.0.0.1:20001 (--tproxy-port)",
-        ),
-    ];
-    for (arguments, expected) in cases {
+    for (arguments, expected) in BAD {
         let message = refused(arguments, &[]);
         assert!(message.contains(expected), "{arguments:?}: {message}");
     }
